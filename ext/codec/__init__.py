@@ -1,0 +1,1 @@
+"""Floor 1: columns of numbers and text to bytes and back."""

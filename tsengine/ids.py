@@ -1,0 +1,37 @@
+"""Identifiers: how a point's id and an automatic group are derived from (device number, sequence), and random ids.
+
+A point's id is 24 hex characters: 8 for the device's number and 16 for the point's sequence. An automatic group has the
+same form with the top bit of the sequence set, so the two never meet. Neither is stored.
+"""
+
+import os
+import time
+
+GROUP_MARK = 1 << 63
+
+
+def point_id(device: int, sequence: int) -> str:
+    """Return the 24-hex id of one point."""
+    return f"{device:08x}{sequence:016x}"
+
+
+def group_id(device: int, first_sequence: int) -> str:
+    """Return the 24-hex automatic group of the request whose first point has this sequence."""
+    return f"{device:08x}{first_sequence | GROUP_MARK:016x}"
+
+
+def parse_point_id(text: str) -> tuple[int, int] | None:
+    """Return (device, sequence) of a point's id, or None when the text cannot be one."""
+    if len(text) != 24:
+        return None
+    try:
+        raw = bytes.fromhex(text)
+    except ValueError:
+        return None
+    sequence = int.from_bytes(raw[4:], "big")
+    return None if sequence & GROUP_MARK else (int.from_bytes(raw[:4], "big"), sequence)
+
+
+def new_id() -> str:
+    """Return a fresh 24-hex id for a device or a parameter: seconds, then 8 random bytes."""
+    return f"{int(time.time()) & 0xFFFFFFFF:08x}{os.urandom(8).hex()}"

@@ -1,0 +1,38 @@
+"""Limits of the Python floors, each with its unit and the reason for its value.
+
+Sizes that the compiled core shares are in ext/limits.pxd.
+"""
+
+REGISTERS_PER_DEVICE = 50_000
+"""Registers of one mutable device (TagoIO's hard cap)."""
+
+POINTS_PER_CHUNK = 1_000_000
+"""Default points of one chunk of an immutable device (TagoIO)."""
+
+POINTS_PER_DEVICE = 36_000_000
+"""Default points of one immutable device (TagoIO)."""
+
+RETENTION_MAX = {"day": 31, "week": 26, "month": 36, "quarter": 36}
+"""Most periods a TagoIO device may retain, by chunk period."""
+
+NAME_CHARS_MIN, NAME_CHARS_MAX = 3, 100
+"""Length of a device's or a token's name, characters."""
+
+TAGS_PER_DEVICE = 30
+PARAMETERS_PER_DEVICE = 60
+"""Entries of one device (TagoIO)."""
+
+EDIT_ITEMS = 25
+"""Registers of one edit over HTTP (TagoIO)."""
+
+QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX = 15, 10_000
+"""Rows of one answer over HTTP."""
+
+BODY_BYTES = 10 * 1024 * 1024
+"""Largest HTTP request body, bytes; `tsengine serve --max-body` changes it."""
+
+MEMORY_MB = 256
+"""Default memory for points that are not sealed yet, all devices together, MiB."""
+
+SEQUENCE_MAX = 2**62
+"""Largest sequence number of a point; leaves the top bits free for the derived group's mark."""
