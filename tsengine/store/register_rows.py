@@ -10,14 +10,15 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
+from msgspec.structs import astuple
 
 from tsengine.ids import GROUP_MARK
 from tsengine.rows import Row
 from tsengine.types import Value
 
 _SIGN = 1 << 63
-_row_key = struct.Struct(">IQ").pack
-_entry = struct.Struct(">QQ").pack
+_ROW_KEY = struct.Struct(">IQ")
+_ENTRY = struct.Struct(">QQ")
 _ARRAY32 = b"\xdd"
 
 
@@ -54,17 +55,22 @@ def device_key(device: int) -> bytes:
 
 def row_key(device: int, sequence: int) -> bytes:
     """Return the key of a register."""
-    return _row_key(device, sequence)
+    return _ROW_KEY.pack(device, sequence)
+
+
+def sequences_of(keys: list[bytes]) -> list[int]:
+    """Return the sequences in keys of registers."""
+    return [sequence for _, sequence in _ROW_KEY.iter_unpack(b"".join(keys))]
 
 
 def entry(time_us: int, sequence: int) -> bytes:
     """Return a register's entry under a secondary key: 16 bytes that sort by (time, sequence), also before 1970."""
-    return _entry(time_us + _SIGN, sequence)
+    return _ENTRY.pack(time_us + _SIGN, sequence)
 
 
 def encode_row(row: StoredRow) -> bytes:
     """Return the stored bytes of a row, without the Nones at its end."""
-    fields = list(msgspec.structs.astuple(row))
+    fields = list(astuple(row))
     while fields[-1] is None:
         fields.pop()
     return encode(fields)
@@ -103,30 +109,26 @@ def pack_group(device: int, sequence: int, group: str) -> int | bytes | str:
 
 
 def to_rows(device: int, sequences: Iterable[int], stored: list[StoredRow], names: Mapping[int, str]) -> list[Row]:
-    """Return the Rows of decoded registers, in the order given."""
-    prefix = f"{device:08x}"
+    """Return the Rows of decoded registers of one device, in the order given.
+
+    Called for every row that is read: the group's text is made once for rows of one request that follow each other, and a
+    Row is made without the detour over the NamedTuple's own constructor.
+    """
     rows = []
+    make: Any = tuple.__new__
+    prefix, last_first, automatic = f"{device:08x}", -1, ""
     for sequence, row in zip(sequences, stored, strict=True):
-        group = row.group
+        time_us, variable, received_us, group, value, unit, lat, lng, metadata = astuple(row)
         if group.__class__ is int:
-            group = f"{prefix}{(sequence - group) | GROUP_MARK:016x}"
+            if sequence - group != last_first:
+                last_first = sequence - group
+                automatic = f"{prefix}{last_first | GROUP_MARK:016x}"
+            group = automatic
         elif group.__class__ is bytes:
             group = group.hex()
         elif group.__class__ is not str:
             raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
-        fields = (
-            sequence,
-            row.time_us,
-            names[row.variable],
-            row.value,
-            row.unit,
-            group,
-            row.lat,
-            row.lng,
-            row.metadata,
-            row.received_us,
-        )
-        rows.append(Row._make(fields))
+        rows.append(make(Row, (sequence, time_us, names[variable], value, unit, group, lat, lng, metadata, received_us)))
     return rows
 
 

@@ -41,6 +41,7 @@ from tsengine.store.register_rows import (
     is_automatic,
     pack_group,
     row_key,
+    sequences_of,
     to_rows,
 )
 from tsengine.types import Filter, Order
@@ -178,7 +179,7 @@ class Registers:
 
     def get(self, device: int, sequence: int) -> Row | None:
         """Return one register by its sequence."""
-        return self._read(device, self._get, device, sequence)
+        return self._read(device, self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
 
     def query(
         self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
@@ -248,13 +249,8 @@ class Registers:
         return self._environment.read(work, *args)
 
     def _get(self, txn: Transaction, device: int, sequence: int) -> Row | None:
-        if not 0 <= sequence <= _HIGHEST:
-            return None
-        stored = txn.get(row_key(device, sequence), db=self._rows)
-        if stored is None:
-            return None
-        row = decode_row(stored)
-        return to_rows(device, (sequence,), [row], {row.variable: self._name(txn, device, row.variable)})[0]
+        stored = txn.get(row_key(device, sequence), None, self._rows)
+        return None if stored is None else to_rows(device, (sequence,), [decode_row(stored)], _Names(self, txn, device))[0]
 
     def _count(self, txn: Transaction, device: int, filter: Filter) -> int:
         if filter.ids is not None or _needs_rows(filter):
@@ -273,44 +269,36 @@ class Registers:
         self, txn: Transaction, device: int, filter: Filter, descending: bool, limit: int | None, skip: int, by_insert: bool = False
     ) -> list[Row]:
         stop = None if limit is None else skip + limit
-        names: dict[int, str] = {}
+        names = _Names(self, txn, device)
         if filter.ids is not None:
             keys = [row_key(device, sequence) for sequence in set(filter.ids) if 0 <= sequence <= _HIGHEST]
             is_wanted = matcher(filter)
-            rows = [row for row in self._load(txn, device, keys, names, is_complete=False) if is_wanted(row)]
+            rows = [row for row in self._load(txn, device, keys, names) if is_wanted(row)]
             rows.sort(key=(lambda row: row.sequence) if by_insert else (lambda row: (row.time_us, row.sequence)), reverse=descending)
             return rows[skip:stop]
         entries = self._entries(txn, device, filter, descending)
         if by_insert:
             entries = iter(sorted(entries, key=lambda item: item[8:], reverse=descending))
         prefix = device_key(device)
-        keys_found = (prefix + item[8:] for item in entries)
         if not _needs_rows(filter):
-            return self._load(txn, device, list(islice(keys_found, skip, stop)), names)
+            return self._load_all(txn, device, [prefix + item[8:] for item in islice(entries, skip, stop)], names)
         is_wanted = matcher(msgspec.structs.replace(filter, variables=None, start_us=None, end_us=None))
         found: list[Row] = []
-        while (stop is None or len(found) < stop) and (piece := list(islice(keys_found, _PIECE))):
-            found += [row for row in self._load(txn, device, piece, names) if is_wanted(row)]
+        while (stop is None or len(found) < stop) and (piece := [prefix + item[8:] for item in islice(entries, _PIECE)]):
+            found += [row for row in self._load_all(txn, device, piece, names) if is_wanted(row)]
         return found[skip:stop]
 
-    def _load(self, txn: Transaction, device: int, keys: list[bytes], names: dict[int, str], *, is_complete: bool = True) -> list[Row]:
-        """Return the rows of these keys; `names` collects the variables met."""
-        if not keys:
-            return []
+    def _load(self, txn: Transaction, device: int, keys: list[bytes], names: _Names) -> list[Row]:
+        """Return the rows of those keys that exist."""
         pairs = txn.cursor(self._rows).getmulti(keys)
-        if is_complete and len(pairs) != len(keys):
-            raise CorruptionError("key", file=self._environment.file, expected=f"{len(keys)} registers", found=str(len(pairs)))
-        stored = decode_rows([value for _, value in pairs])
-        for row in stored:
-            if row.variable not in names:
-                names[row.variable] = self._name(txn, device, row.variable)
-        return to_rows(device, [int.from_bytes(key[4:], "big") for key, _ in pairs], stored, names)
+        return to_rows(device, sequences_of([key for key, _ in pairs]), decode_rows([value for _, value in pairs]), names)
 
-    def _name(self, txn: Transaction, device: int, number: int) -> str:
-        name = txn.get(device_key(device) + number.to_bytes(4, "big"), db=self._names)
-        if name is None:
-            raise CorruptionError("variable table", file=self._environment.file, expected=f"variable {number} of device {device}")
-        return name.decode()
+    def _load_all(self, txn: Transaction, device: int, keys: list[bytes], names: _Names) -> list[Row]:
+        """Return the rows of keys that come from entries, so that all of them have to exist."""
+        rows = self._load(txn, device, keys, names)
+        if len(rows) != len(keys):
+            raise CorruptionError("key", file=self._environment.file, expected=f"{len(keys)} registers", found=str(len(rows)))
+        return rows
 
     def _cursors(self, txn: Transaction, device: int, variables: Sequence[str] | None) -> list[tuple[Any, bytes]]:
         """Return a cursor and its key for the device, or for each of these variables that it has."""
@@ -365,6 +353,22 @@ class Registers:
             (highest >= int.from_bytes(rows[-1][0], "big"), f"a register is above the highest sequence {highest}"),
         )
         return [f"device {device}: {problem}" for holds, problem in claims if not holds]
+
+
+class _Names(dict[int, str]):
+    """The names of a device's variables by number, looked up as they are met; lives as long as its transaction."""
+
+    def __init__(self, store: Registers, txn: Transaction, device: int) -> None:
+        self._source = store, txn, device
+
+    def __missing__(self, number: int) -> str:
+        store, txn, device = self._source
+        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, store._names)
+        if name is None:
+            expected = f"variable {number} of device {device}"
+            raise CorruptionError("variable table", file=store._environment.file, expected=expected, found="none")
+        self[number] = text = name.decode()
+        return text
 
 
 class _Writer:
