@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
 
-from tsengine.clock import SystemClock
+from tsengine.clock import ManualClock, SystemClock
 from tsengine.core.log.wal import Wal
 
 Durability = Literal["sync", "os", "memory"]
@@ -110,6 +110,7 @@ class LocalLog(Wal):
         durability: "sync": acknowledged records survive a power cut. "os": they survive a kill of the process.
             "memory": nothing is written, `read` gives nothing, and close loses the log.
         clock: measures the recovery.
+        file_bytes: a file is left when the next frame would pass this.
 
     Durability: `wait` returns after one fdatasync for everything that was staged.
     Cost: an append is one copy and one checksum of the record; a commit one pwrite and one fdatasync for its whole group.
@@ -124,8 +125,15 @@ class LocalLog(Wal):
 
     recovered: Recovered
 
-    def __init__(self, folder: str | os.PathLike[str], *, durability: Durability = "sync", clock: SystemClock | None = None) -> None:
-        super().__init__(folder, durability=durability)
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        durability: Durability = "sync",
+        clock: SystemClock | ManualClock | None = None,
+        file_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__(folder, durability=durability, file_bytes=file_bytes)
         self._clock = clock or SystemClock()
         self.recovered = Recovered()
 

@@ -48,6 +48,7 @@ cdef class Generation:
 cdef class Wal:
     cdef readonly str folder
     cdef Durability durability
+    cdef int64_t file_bytes                 # a file is left when the next frame would pass this
     cdef readonly int64_t replayed_count    # records that start() delivered
     cdef readonly int64_t torn_bytes        # bytes of an unfinished write that it cut away
     cdef object apply_group                 # apply(first_seq, records), given to start()

@@ -17,7 +17,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_Append
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EDQUOT, EFBIG, EIO, ENOSPC
+from libc.errno cimport EDQUOT, EFBIG, EIO, ENOENT, ENOSPC
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memset
@@ -39,7 +39,7 @@ from tsengine.core.log.frame cimport (
     record_crc,
 )
 from tsengine.core.log.recovery cimport Recovery
-from tsengine.core.os.file cimport file_sync_data, file_truncate, file_write, file_zero
+from tsengine.core.os.file cimport file_close, file_sync_data, file_truncate, file_write, file_zero
 
 from tsengine.core.log.recovery import DRAFT_NAME, SPARE_SUFFIX, SUFFIX, list_files
 from tsengine.core.os.file import (
@@ -54,7 +54,7 @@ from tsengine.core.os.file import (
     truncate_file,
     write_at,
 )
-from tsengine.errors import ClosedError, InputError, LimitError, NotFoundError, StorageError
+from tsengine.errors import ClosedError, InputError, LimitError, NotFoundError, StorageError, StorageFullError
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_condattr_t:
@@ -96,15 +96,19 @@ cdef class Generation:
 
 
 cdef class Wal:
-    def __init__(self, folder, *, str durability="sync"):
+    def __cinit__(self, *args, **kwargs):
+        self.fd = -1
+
+    def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES):
         cdef pthread_condattr_t attributes
+        cdef int i
         if durability not in DURABILITIES:
             raise InputError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
         if self.has_locks:
             raise InputError("a log is made once")
         self.folder = os.path.abspath(os.fspath(folder))
         self.durability = <Durability> <int> DURABILITIES[durability]
-        self.fd = -1
+        self.file_bytes = file_bytes
         self.group_number = 1
         self.generation = Generation()
         self.files = []
@@ -115,7 +119,6 @@ cdef class Wal:
         self.buffer = <unsigned char *> malloc(BUFFER_BYTES)
         if self.buffer == NULL:
             raise MemoryError()
-        cdef int i
         for i in range(2):
             records = []
             Py_INCREF(records)
@@ -136,6 +139,8 @@ cdef class Wal:
                 Py_DECREF(<object> self.groups[i].records)
             free(self.groups[i].items)
         free(self.buffer)
+        if self.fd >= 0:
+            file_close(self.fd)
         if self.has_locks:
             pthread_cond_destroy(&self.done[0])
             pthread_cond_destroy(&self.done[1])
@@ -151,6 +156,7 @@ cdef class Wal:
         self.apply_group = apply
         if self.durability == DURABILITY_MEMORY:
             self.begin_at(max(applied, newest))
+            self.state = STATE_OPEN
             return
         os.makedirs(self.folder, mode=0o700, exist_ok=True)
         recovery = Recovery(self.folder, applied, self.durability == DURABILITY_SYNC, apply)
@@ -162,17 +168,16 @@ cdef class Wal:
         self.clear_leftovers()
         last_seq = max(recovery.last_seq, applied, newest)
         self.begin_at(last_seq)
-        if self.files and recovery.last_seq == last_seq and recovery.end_offset < WAL_FILE_BYTES:
+        if self.files and recovery.last_seq == last_seq and recovery.end_offset < self.file_bytes:
             self.continue_file(recovery.end_offset)
         elif self.rotate(last_seq + 1, recovery.last_seq if self.files else last_seq) != OUTCOME_DONE:
-            self.state = STATE_NEW
             raise self.trouble
+        self.state = STATE_OPEN
 
     cdef object begin_at(self, int64_t seq):
         self.staged_seq = self.taken_seq = self.written_seq = self.finished_seq = seq
         if self.durability == DURABILITY_SYNC:
             self.synced_seq = seq
-        self.state = STATE_OPEN
 
     cdef object clear_leftovers(self):
         draft = os.path.join(self.folder, DRAFT_NAME)
@@ -197,8 +202,8 @@ cdef class Wal:
         self.allocated_bytes = size_of(self.fd, path)
 
     def close(self):
-        if self.state == STATE_CLOSED:
-            return
+        if self.is_committing and self.leader == pthread_self():
+            raise InputError("apply and listeners cannot close the log: it waits for them")
         pthread_mutex_lock(&self.mutex)
         self.is_closing = True
         pthread_mutex_unlock(&self.mutex)
@@ -210,20 +215,26 @@ cdef class Wal:
 
     cdef object stop(self):
         # Nobody may lead any more; then the last file gets its witness and is cut to its end.
-        pthread_mutex_lock(&self.mutex)
-        failed = self.state != STATE_OPEN
-        self.state = STATE_CLOSED
-        pthread_cond_broadcast(&self.done[0])
-        pthread_cond_broadcast(&self.done[1])
-        pthread_cond_broadcast(&self.nudged)
-        pthread_mutex_unlock(&self.mutex)
+        cdef State before
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            before = self.state
+            self.state = STATE_CLOSED
+            pthread_cond_broadcast(&self.done[0])
+            pthread_cond_broadcast(&self.done[1])
+            pthread_cond_broadcast(&self.nudged)
+            while self.is_committing:
+                self.sleep(&self.done[(self.group_number - 1) & 1])
+            pthread_mutex_unlock(&self.mutex)
+        if before == STATE_CLOSED:
+            return
         if self.committer is not None and self.committer is not threading.current_thread():
             self.committer.join()
         self.committer = None
         if self.fd < 0:
             return
         try:
-            if not failed:
+            if before == STATE_OPEN:
                 self.finish_file()
         finally:
             fd, self.fd = self.fd, -1
@@ -243,8 +254,11 @@ cdef class Wal:
         sync_file(self.fd, self.path)
         if self.position > FILE_HEADER_BYTES and not self.is_torn:
             frame_header_fill(&frame, self.seed, self.written_seq + 1, self.written_seq, 0, 0)
-            write_at(self.fd, (<unsigned char *> &frame)[:FRAME_HEADER_BYTES], self.position, self.path)
-            self.position += FRAME_HEADER_BYTES
+            try:
+                write_at(self.fd, (<unsigned char *> &frame)[:FRAME_HEADER_BYTES], self.position, self.path)
+                self.position += FRAME_HEADER_BYTES
+            except StorageFullError:
+                pass  # the log is complete without it
         truncate_file(self.fd, self.position, self.path)
         sync_file(self.fd, self.path)
         return 0
@@ -392,7 +406,7 @@ cdef class Wal:
         cdef Outcome outcome
         if self.durability == DURABILITY_MEMORY:
             return OUTCOME_DONE
-        if self.position + frame_bytes > WAL_FILE_BYTES and self.position > FILE_HEADER_BYTES:
+        if self.position + frame_bytes > self.file_bytes and self.position > FILE_HEADER_BYTES:
             with gil:
                 outcome = self.rotate(self.taken_seq - group.count + 1, self.taken_seq - group.count)
             if outcome != OUTCOME_DONE:
@@ -556,7 +570,7 @@ cdef class Wal:
             generation, self.generation = self.generation, generation
             taken_back = swap_records(&self.groups[self.staging], taken_back)
             self.staged_seq = self.taken_seq = first_seq - 1
-        else:
+        elif self.state == STATE_OPEN:
             self.state = STATE_FAILED
         swap_records(group, fresh)
         pthread_cond_broadcast(&self.done[(self.group_number - 1) & 1])
@@ -572,6 +586,8 @@ cdef class Wal:
 
         pthread_mutex_lock(&self.mutex)
         self.is_committing = False
+        if self.state == STATE_CLOSED:
+            pthread_cond_broadcast(&self.done[(self.group_number - 1) & 1])
         if self.groups[self.staging].count > 0:
             pthread_cond_signal(&self.done[self.group_number & 1])
             if self.nudged_seq > self.taken_seq:
@@ -650,7 +666,12 @@ cdef class Wal:
                 raise NotFoundError(f"the log begins at sequence {files[0][0]}, {from_seq} was trimmed")
             place = max(i for i, (first_seq, _) in enumerate(files) if first_seq <= from_seq)
             for first_seq, path in files[place:]:
-                walker = FrameWalker(path, first_seq)
+                try:
+                    walker = FrameWalker(path, first_seq)
+                except StorageError as error:
+                    if error.errno == ENOENT:
+                        raise NotFoundError(f"the records from sequence {first_seq} on were trimmed while they were read") from error
+                    raise
                 while (seq := walker.next_seq) <= last_seq and (records := walker.next_frame()) is not None:
                     for record in records:
                         if seq >= from_seq:
@@ -671,7 +692,7 @@ cdef class Wal:
                 size_bytes = self.closed_bytes.pop(path)
                 is_changed = True
                 # A reader may have the file open, and a longer one would keep its size for ever.
-                if self.reader_count or len(self.spares) + len(freed) >= SPARE_FILES_MAX or size_bytes > WAL_FILE_BYTES + PREALLOCATE_BYTES:
+                if self.reader_count or len(self.spares) + len(freed) >= SPARE_FILES_MAX or size_bytes > self.file_bytes + PREALLOCATE_BYTES:
                     remove_file(path)
                 else:
                     spare = path.removesuffix(SUFFIX) + SPARE_SUFFIX
