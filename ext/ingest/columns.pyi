@@ -1,0 +1,27 @@
+from typing import Any
+
+import numpy as np
+
+def from_points(points: list[Any], now_us: int, wire: bool = False) -> bytes:
+    """Return the record of these points, in their order; InputError names index and field."""
+
+def from_columns(
+    time: np.ndarray,
+    variable: np.ndarray,
+    names: list[str],
+    kind: np.ndarray,
+    value: np.ndarray,
+    texts: list[str],
+    received_us: int,
+    unit: np.ndarray | None = None,
+    units: list[str] | None = None,
+    groups: tuple[np.ndarray, list[str]] | None = None,
+    lat: np.ndarray | None = None,
+    lng: np.ndarray | None = None,
+    metadata: np.ndarray | None = None,
+    metadatas: list[Any] | None = None,
+) -> bytes:
+    """Return the record of whole columns; a column of one cell holds for every point."""
+
+def to_time_us(time: object) -> int:
+    """Return int64 microseconds of an aware datetime, int microseconds, numpy.datetime64 or ISO text."""

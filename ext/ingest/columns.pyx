@@ -1,0 +1,558 @@
+"""Validated points, and whole columns, to batches.
+
+`from_points` takes what append_many and the wire decoders give: tsengine.Point, dicts, or the wire's Structs (one object
+a point, read once). `from_columns` takes arrays and copies them whole. Both raise InputError before anything is stored;
+the text names the index, the field and the limit.
+"""
+
+from libc.math cimport NAN, floor, isfinite
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from cpython.datetime cimport (
+    PyDateTime_Check,
+    datetime_day,
+    datetime_hour,
+    datetime_microsecond,
+    datetime_minute,
+    datetime_month,
+    datetime_second,
+    datetime_tzinfo,
+    datetime_year,
+    import_datetime,
+)
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+
+from tsengine.core.batch cimport (
+    COLUMN_GROUP,
+    COLUMN_KIND,
+    COLUMN_LOCATION,
+    COLUMN_METADATA,
+    COLUMN_TIME,
+    COLUMN_UNIT,
+    COLUMN_VALUE,
+    COLUMN_VARIABLE,
+    BatchBuilder,
+    BatchHeader,
+    BatchView,
+    GroupCell,
+    LocationCell,
+    batch_layout,
+    group_parse,
+)
+from tsengine.core.calendar cimport DAY_US, TIME_MAX, TIME_MIN, days_from_civil, timestamp_parse
+from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.limits cimport (
+    BATCH_POINTS,
+    GROUP_AUTO,
+    GROUP_CHARS,
+    GROUP_HEX,
+    GROUP_TEXT,
+    KIND_BOOLEAN,
+    KIND_INTEGER,
+    KIND_NONE,
+    KIND_NUMBER,
+    KIND_TEXT,
+    METADATA_BYTES,
+    TEXT_VALUE_BYTES,
+    UNIT_CHARS,
+    VARIABLE_CHARS,
+)
+
+from datetime import UTC
+
+import msgspec
+
+from tsengine.errors import InputError, LimitError
+
+import_datetime()
+
+cdef object encode_json = msgspec.json.Encoder().encode
+cdef object decode_json = msgspec.json.Decoder().decode
+cdef object Raw = msgspec.Raw
+
+# Builders keep their memory from batch to batch. A list, not one builder: reading an attribute may run foreign code that
+# appends to a store itself.
+cdef list spare_builders = []
+cdef enum:
+    SPARE_BUILDERS = 4
+    SPARE_POINTS = 4096         # a larger builder's memory goes back to the system
+
+
+cdef BatchBuilder take_builder():
+    return <BatchBuilder> spare_builders.pop() if spare_builders else BatchBuilder()
+
+
+cdef void give_back(BatchBuilder builder):
+    if len(spare_builders) < SPARE_BUILDERS and builder.capacity <= SPARE_POINTS:
+        builder.clear()
+        spare_builders.append(builder)
+
+
+cdef object invalid(uint32_t i, str problem):
+    return InputError(f"Invalid data at index {i}: {problem}", index=i)
+
+
+cdef const char* utf8_of(str text, Py_ssize_t* size, uint32_t i, str field) except NULL:
+    try:
+        return PyUnicode_AsUTF8AndSize(text, size)
+    except UnicodeEncodeError:
+        raise invalid(i, f"{field} must be text that UTF-8 can carry (no lone surrogates)") from None
+
+
+cdef int put_variable(BatchBuilder builder, object variable, uint32_t i) except -1:
+    cdef char[VARIABLE_CHARS] lowered
+    cdef Py_ssize_t size, at
+    cdef const char* text
+    cdef char letter
+    if type(variable) is not str:
+        raise invalid(i, "variable is required" if variable is None else "variable must be text")
+    text = utf8_of(<str> variable, &size, i, "variable")
+    if size == 0:
+        raise invalid(i, "variable is required")
+    if len(<str> variable) > VARIABLE_CHARS:
+        raise invalid(i, f"variable must have at most {VARIABLE_CHARS} characters")
+    for at in range(size):
+        letter = text[at]
+        if 0 <= letter <= 32 or letter == 127 or letter in b"*?!<>.-=$":
+            raise invalid(i, f"variable {variable!r} must not contain any of * ? ! < > . - = $ nor a space")
+    if (<str> variable).isascii():
+        for at in range(size):
+            letter = text[at]
+            lowered[at] = letter + 32 if c'A' <= letter <= c'Z' else letter
+        builder.variable[i] = <uint32_t> builder.strings.add(lowered, <uint32_t> size)
+    else:
+        variable = (<str> variable).lower()
+        if len(<str> variable) > VARIABLE_CHARS:
+            raise invalid(i, f"variable must have at most {VARIABLE_CHARS} characters in lower case")
+        text = PyUnicode_AsUTF8AndSize(variable, &size)
+        builder.variable[i] = <uint32_t> builder.strings.add(text, <uint32_t> size)
+    return 0
+
+
+cdef int put_value(BatchBuilder builder, object value, uint32_t i, bint wire) except -1:
+    cdef Py_ssize_t size
+    cdef const char* text
+    cdef double number
+    if type(value) is float:
+        number = <double> value
+        memcpy(&builder.value[i], &number, 8)
+        builder.kind[i] = KIND_NUMBER
+    elif value is None:
+        builder.value[i] = 0
+        builder.kind[i] = KIND_NONE
+    elif type(value) is bool:
+        builder.value[i] = value is True
+        builder.kind[i] = KIND_BOOLEAN
+    elif type(value) is str:
+        text = utf8_of(<str> value, &size, i, "value")
+        if size > TEXT_VALUE_BYTES:
+            raise invalid(i, f"value must have at most {TEXT_VALUE_BYTES} bytes of text")
+        builder.value[i] = builder.strings.add(text, <uint32_t> size)
+        builder.kind[i] = KIND_TEXT
+    elif isinstance(value, int) and not wire:
+        if not INT64_MIN <= value <= INT64_MAX:
+            raise invalid(i, "value is an int outside the range of int64; give a float or text")
+        builder.value[i] = value
+        builder.kind[i] = KIND_INTEGER
+    elif isinstance(value, (int, float)):
+        number = value
+        memcpy(&builder.value[i], &number, 8)
+        builder.kind[i] = KIND_NUMBER
+    elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:       # a numpy scalar
+        if isinstance(value.item(), (float, int, bool, str)):
+            return put_value(builder, value.item(), i, wire)
+        raise invalid(i, f"value must be a number, a boolean, text or None, not {type(value).__name__}")
+    else:
+        raise invalid(i, f"value must be a number, a boolean, text or None, not {type(value).__name__}")
+    return 0
+
+
+cdef uint32_t put_unit(BatchBuilder builder, object unit, uint32_t i) except? 4294967295:
+    cdef Py_ssize_t size
+    cdef const char* text
+    if unit is None:
+        return 0
+    if type(unit) is not str:
+        raise invalid(i, "unit must be text")
+    if len(<str> unit) > UNIT_CHARS:
+        raise invalid(i, f"unit must have at most {UNIT_CHARS} characters")
+    text = utf8_of(<str> unit, &size, i, "unit")
+    return <uint32_t> builder.strings.add(text, <uint32_t> size) + 1
+
+
+cdef int put_group(BatchBuilder builder, object group, uint32_t i) except -1:
+    cdef GroupCell* cell = &builder.group[i]
+    cdef Py_ssize_t size
+    cdef const char* text
+    memset(cell, 0, sizeof(GroupCell))
+    if group is None or group == "":
+        return 0                                    # GROUP_AUTO
+    if type(group) is not str:
+        raise invalid(i, "group must be text")
+    if len(<str> group) > GROUP_CHARS:
+        raise invalid(i, f"group must have at most {GROUP_CHARS} characters")
+    text = utf8_of(<str> group, &size, i, "group")
+    if not group_parse(text, size, cell):
+        cell.high = 0
+        cell.low = <uint32_t> builder.strings.add(text, <uint32_t> size)
+        cell.form = GROUP_TEXT
+    return 0
+
+
+cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1:
+    cdef object lat = None, lng = None
+    if location is None:
+        cell.lat = NAN
+        cell.lng = NAN
+        return 0
+    if isinstance(location, dict):
+        if location.get("coordinates") is not None:
+            if location.get("type", "Point") != "Point":
+                raise invalid(i, "location must be a Point")
+            coordinates = location["coordinates"]
+            if isinstance(coordinates, (list, tuple)) and 2 <= len(coordinates) <= 3:
+                lng, lat = coordinates[0], coordinates[1]
+        else:
+            lat, lng = location.get("lat"), location.get("lng")
+    elif isinstance(location, (tuple, list)) and len(location) == 2:
+        lat, lng = location
+    for part in (lat, lng):
+        if isinstance(part, bool) or not isinstance(part, (int, float)):
+            raise invalid(i, "location must be {lat, lng} or a GeoJSON Point with coordinates [lng, lat]")
+    cell.lat = lat
+    cell.lng = lng
+    if not -90 <= cell.lat <= 90:
+        raise invalid(i, "location lat must be between -90 and 90")
+    if not -180 <= cell.lng <= 180:
+        raise invalid(i, "location lng must be between -180 and 180")
+    return 0
+
+
+cdef uint32_t put_metadata(BatchBuilder builder, object metadata, uint32_t i) except? 4294967295:
+    cdef bytes data
+    if metadata is None:
+        return 0
+    if isinstance(metadata, Raw):
+        data = bytes(metadata)
+        if data == b"null":
+            return 0
+        try:
+            data.decode("utf-8")
+        except UnicodeDecodeError:
+            raise invalid(i, "metadata must be UTF-8") from None
+    elif isinstance(metadata, dict):
+        try:
+            data = encode_json(metadata)
+        except (TypeError, ValueError, RecursionError) as error:
+            raise invalid(i, f"metadata must be a JSON object: {error}") from None
+    else:
+        raise invalid(i, "metadata must be a JSON object")
+    if not data.startswith(b"{"):
+        raise invalid(i, "metadata must be a JSON object")
+    if len(data) > METADATA_BYTES:
+        raise invalid(i, f"metadata must have at most {METADATA_BYTES} bytes as JSON")
+    return <uint32_t> builder.strings.add(data, <uint32_t> len(data)) + 1
+
+
+cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
+    """Microseconds of what a Python caller may give as a time."""
+    cdef int64_t time_us
+    cdef Py_ssize_t size
+    cdef const char* text
+    if time is None:
+        return now_us
+    if PyDateTime_Check(time):
+        if datetime_tzinfo(time) is not None and datetime_tzinfo(time) is not UTC:
+            time = time.astimezone(UTC)
+        return days_from_civil(datetime_year(time), datetime_month(time), datetime_day(time)) * DAY_US + (
+            (datetime_hour(time) * 60 + datetime_minute(time)) * 60 + datetime_second(time)
+        ) * <int64_t> 1000000 + datetime_microsecond(time)
+    if isinstance(time, int) and not isinstance(time, bool):
+        if not TIME_MIN <= time <= TIME_MAX:
+            raise invalid(i, "time must lie in the years 1 to 9999 (int means microseconds since 1970)")
+        return time
+    if isinstance(time, str):
+        text = utf8_of(time, &size, i, "time")
+        if timestamp_parse(text, size, &time_us):
+            return time_us
+        raise invalid(i, f"time {time!r} is not ISO 8601, like 2026-11-21T08:30:00Z")
+    if type(time).__module__ == "numpy" and hasattr(time, "astype"):      # numpy.datetime64 or a numpy integer
+        if time.dtype.kind == "M":
+            time = time.astype("datetime64[us]").astype("int64")
+            if time == INT64_MIN:
+                raise invalid(i, "time is NaT")
+            return time_of(int(time), now_us, i)
+        if time.dtype.kind in "iu":
+            return time_of(int(time), now_us, i)
+    raise invalid(i, f"time must be a datetime, int microseconds, numpy.datetime64 or ISO text, not {type(time).__name__}")
+
+
+cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
+    """Microseconds, whole milliseconds, of what a device may send: ISO text, milliseconds, digits as text; falsy = now."""
+    cdef int64_t time_us
+    cdef double number
+    cdef Py_ssize_t size
+    cdef const char* text
+    if time is None or time == "" or time == 0:
+        return now_us
+    if type(time) is str:
+        text = utf8_of(<str> time, &size, i, "time")
+        if not timestamp_parse(text, size, &time_us):
+            if not ((size == 13 or size == 10) and (<str> time).isdecimal() and (<str> time).isascii()):
+                raise invalid(i, f"time {time!r} is not ISO 8601 nor a Unix time of 10 or 13 digits")
+            time_us = int(time) * (1000 if size == 13 else 1000000)
+        return time_us - (time_us % 1000 + 1000) % 1000
+    if type(time) is bool or not isinstance(time, (int, float)):
+        raise invalid(i, "time must be ISO 8601 text or Unix milliseconds")
+    number = floor(time)
+    if not (isfinite(number) and <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX):
+        raise invalid(i, "time must lie in the years 1 to 9999 (a number means milliseconds since 1970)")
+    return <int64_t> number * 1000
+
+
+cdef str serie_text(object serie):
+    if isinstance(serie, float) and serie.is_integer():
+        return str(int(serie))
+    return serie if serie is None or isinstance(serie, str) else str(serie)
+
+
+cdef int put_wire_point(BatchBuilder builder, object point, int64_t now_us, uint32_t i) except -1:
+    cdef object group = point.group
+    put_variable(builder, point.variable, i)
+    put_value(builder, point.value, i, True)
+    builder.time[i] = wire_time_of(point.time, now_us, i)
+    builder.unit[i] = put_unit(builder, point.unit, i)
+    put_group(builder, group if group is not None else serie_text(point.serie), i)
+    put_location(&builder.location[i], point.location, i)
+    builder.metadata[i] = put_metadata(builder, point.metadata, i)
+    return 0
+
+
+cdef int put_dict(BatchBuilder builder, dict point, int64_t now_us, uint32_t i) except -1:
+    put_variable(builder, point.get("variable"), i)
+    put_value(builder, point.get("value"), i, False)
+    builder.time[i] = time_of(point.get("time"), now_us, i)
+    builder.unit[i] = put_unit(builder, point.get("unit"), i)
+    put_group(builder, point.get("group"), i)
+    put_location(&builder.location[i], point.get("location"), i)
+    builder.metadata[i] = put_metadata(builder, point.get("metadata"), i)
+    return 0
+
+
+cdef int put_point(BatchBuilder builder, object point, int64_t now_us, uint32_t i) except -1:
+    put_variable(builder, point.variable, i)
+    put_value(builder, point.value, i, False)
+    builder.time[i] = time_of(point.time, now_us, i)
+    builder.unit[i] = put_unit(builder, point.unit, i)
+    put_group(builder, point.group, i)
+    put_location(&builder.location[i], point.location, i)
+    builder.metadata[i] = put_metadata(builder, point.metadata, i)
+    return 0
+
+
+def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
+    """Return the record of these points (at least one), in their order; device and sequence are stamped later.
+
+    Args:
+        points: tsengine.Point, or dicts with the same keys; with `wire`, objects with the fields of a TagoIO data item.
+        now_us: time of points that carry none, and the batch's time of receipt, microseconds.
+        wire: the rules of the HTTP contract: numbers become float64, times are cut to milliseconds, a number is Unix
+            milliseconds. Otherwise those of the Python API: int stays int64, an int time is microseconds.
+
+    Raises:
+        InputError: a field is missing, of the wrong type or outside its limit; the text names index and field.
+        LimitError: more points than one batch may hold.
+    """
+    cdef BatchBuilder builder = take_builder()
+    cdef uint32_t i = 0
+    cdef int64_t now = now_us
+    cdef object point
+    cdef bytes record
+    builder.reserve(<uint32_t> min(<Py_ssize_t> len(points), <Py_ssize_t> BATCH_POINTS + 1))
+    try:
+        for point in points:
+            if wire:
+                put_wire_point(builder, point, now, i)
+            elif type(point) is dict:
+                put_dict(builder, <dict> point, now, i)
+            else:
+                try:
+                    put_point(builder, point, now, i)
+                except AttributeError:
+                    raise invalid(i, f"a point must be a tsengine.Point or a dict, not {type(point).__name__}") from None
+            i += 1
+        builder.count = i
+        record = builder.finish(now)
+    finally:
+        give_back(builder)
+    return record
+
+
+def from_columns(
+    const int64_t[::1] time,
+    const uint32_t[::1] variable,
+    list names,
+    const uint8_t[::1] kind,
+    const int64_t[::1] value,
+    list texts,
+    int64_t received_us,
+    const uint32_t[::1] unit=None,
+    list units=None,
+    groups=None,
+    const double[::1] lat=None,
+    const double[::1] lng=None,
+    const uint32_t[::1] metadata=None,
+    list metadatas=None,
+) -> bytes:
+    """Return the record of whole columns; a column of one cell holds for every point.
+
+    Args:
+        time: shape (n,) int64 microseconds.
+        variable: indices into names, shape (n,) or (1,); names are text, validated and lowercased here.
+        kind: KIND_* of each value, shape (n,) or (1,).
+        value: bits of the values, shape (n,); for text an index into texts.
+        unit, metadata: indices + 1 into units and metadatas (0 = none), shape (n,) or (1,); metadatas are JSON bytes.
+        groups: (indices + 1 with 0 = automatic, list of texts), or None for automatic groups.
+        lat, lng: degrees, shape (n,), NaN = no location.
+
+    Raises:
+        InputError: a name, unit, text, time, location or index is outside its limits.
+    """
+    cdef uint32_t n = <uint32_t> min(<Py_ssize_t> time.shape[0], <Py_ssize_t> BATCH_POINTS + 1)
+    cdef BatchBuilder check = take_builder()
+    cdef StringTable strings = check.strings
+    cdef BatchHeader header
+    cdef BatchView view
+    cdef GroupCell[::1] no_cells
+    cdef uint32_t i, j
+    cdef bytes record
+    cdef list name_numbers = [], text_numbers = [], unit_numbers = [0], metadata_numbers = [0], group_cells = []
+    if n == 0 or n > BATCH_POINTS:
+        raise LimitError(f"a batch holds 1 to {BATCH_POINTS} points, not {time.shape[0]}; send it in parts")
+    try:
+        memset(&header, 0, sizeof(header))
+        check.reserve(1)
+        for item in names:
+            put_variable(check, item, 0)
+            name_numbers.append(check.variable[0])
+        for item in texts:
+            put_value(check, item, 0, False)
+            text_numbers.append(check.value[0])
+        for item in units or ():
+            unit_numbers.append(put_unit(check, item, 0))
+        for item in metadatas or ():
+            metadata_numbers.append(put_metadata(check, item, 0))
+        if groups is not None:
+            group_cells.append((0, 0, 0))
+            for item in groups[1]:
+                put_group(check, item, 0)
+                group_cells.append((check.group[0].high, check.group[0].low, check.group[0].form))
+        header.count = n
+        header.received_us = received_us
+        header.time_min = header.time_max = time[0]
+        for i in range(1, n):
+            header.time_min = min(header.time_min, time[i])
+            header.time_max = max(header.time_max, time[i])
+        if header.time_min < TIME_MIN or header.time_max > TIME_MAX:
+            raise InputError("time: every time must lie in the years 1 to 9999, as int64 microseconds (no NaT)")
+        header.present = 1 << COLUMN_TIME | 1 << COLUMN_VARIABLE | 1 << COLUMN_KIND | 1 << COLUMN_VALUE
+        if variable.shape[0] == 1:
+            header.constant |= 1 << COLUMN_VARIABLE
+        if kind.shape[0] == 1:
+            header.constant |= 1 << COLUMN_KIND
+        if unit is not None:
+            header.present |= 1 << COLUMN_UNIT
+            header.constant |= (unit.shape[0] == 1) << COLUMN_UNIT
+        if metadata is not None:
+            header.present |= 1 << COLUMN_METADATA
+            header.constant |= (metadata.shape[0] == 1) << COLUMN_METADATA
+        if groups is not None:
+            header.present |= 1 << COLUMN_GROUP
+        if lat is not None:
+            header.present |= 1 << COLUMN_LOCATION
+        record = batch_layout(&header, strings, &view)
+        memcpy(<void*> view.time, &time[0], 8 * <size_t> n)
+        remap(variable, name_numbers, n, <uint32_t*> view.variable, "variable")
+        memcpy(<void*> view.kind, &kind[0], 1 if kind.shape[0] == 1 else n)
+        if value.shape[0] != n:
+            raise InputError(f"value: shape ({value.shape[0]},) does not fit time's ({n},)")
+        memcpy(<void*> view.value, &value[0], 8 * <size_t> n)
+        if text_numbers:
+            for i in range(n):
+                if view.kind[i * view.step[COLUMN_KIND]] == KIND_TEXT:
+                    (<int64_t*> view.value)[i] = text_numbers[value[i]]
+        if unit is not None:
+            remap(unit, unit_numbers, n, <uint32_t*> view.unit, "unit")
+        if metadata is not None:
+            remap(metadata, metadata_numbers, n, <uint32_t*> view.metadata, "metadata")
+        if groups is not None:
+            fill_groups(groups[0], group_cells, n, <GroupCell*> view.group)
+        if lat is not None:
+            fill_locations(lat, lng, n, <LocationCell*> view.location)
+    finally:
+        give_back(check)
+    return record
+
+
+cdef int remap(const uint32_t[::1] indices, list numbers, uint32_t n, uint32_t* target, str field) except -1:
+    """Write numbers[index] for each index: the caller's dictionary to the batch's string table."""
+    cdef uint32_t cells = 1 if indices.shape[0] == 1 else n
+    cdef uint32_t[::1] table
+    cdef uint32_t i
+    if indices.shape[0] != cells:
+        raise InputError(f"{field}: shape ({indices.shape[0]},) does not fit time's ({n},)")
+    import numpy
+    table = numpy.array(numbers, dtype=numpy.uint32)
+    for i in range(cells):
+        if indices[i] >= table.shape[0]:
+            raise InputError(f"{field}: index {indices[i]} is outside its dictionary of {table.shape[0]}")
+        target[i] = table[indices[i]]
+    return 0
+
+
+cdef int fill_groups(const uint32_t[::1] indices, list cells, uint32_t n, GroupCell* target) except -1:
+    cdef uint64_t[::1] high
+    cdef uint32_t[::1] low, form
+    cdef uint32_t i
+    import numpy
+    if indices.shape[0] != n:
+        raise InputError(f"group: shape ({indices.shape[0]},) does not fit time's ({n},)")
+    high = numpy.array([cell[0] for cell in cells], dtype=numpy.uint64)
+    low = numpy.array([cell[1] for cell in cells], dtype=numpy.uint32)
+    form = numpy.array([cell[2] for cell in cells], dtype=numpy.uint32)
+    for i in range(n):
+        if indices[i] >= high.shape[0]:
+            raise InputError(f"group: index {indices[i]} is outside its dictionary of {high.shape[0]}")
+        target[i].high = high[indices[i]]
+        target[i].low = low[indices[i]]
+        target[i].form = form[indices[i]]
+    return 0
+
+
+cdef int fill_locations(const double[::1] lat, const double[::1] lng, uint32_t n, LocationCell* target) except -1:
+    cdef uint32_t i
+    if lat.shape[0] != n or lng is None or lng.shape[0] != n:
+        raise InputError(f"lat, lng: both must have shape ({n},)")
+    for i in range(n):
+        if lat[i] != lat[i] or lng[i] != lng[i]:
+            target[i].lat = NAN
+            target[i].lng = NAN
+        elif -90 <= lat[i] <= 90 and -180 <= lng[i] <= 180:
+            target[i].lat = lat[i]
+            target[i].lng = lng[i]
+        else:
+            raise InputError(f"Invalid data at index {i}: location lat must be between -90 and 90, lng between -180 and 180", index=i)
+    return 0
+
+
+def to_time_us(time: object) -> int:
+    """Return int64 microseconds of a datetime (without a zone it is UTC), int microseconds, numpy.datetime64 or ISO text.
+
+    Raises:
+        InputError: it is none of these, or outside the years 1 to 9999.
+    """
+    try:
+        return time_of(time, 0, 0)
+    except InputError as error:
+        raise InputError(str(error).removeprefix("Invalid data at index 0: ")) from None

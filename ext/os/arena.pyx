@@ -1,0 +1,52 @@
+"""Memory that only grows and is freed all at once."""
+
+from libc.stdlib cimport free, malloc
+
+from cpython.exc cimport PyErr_NoMemory
+
+cdef enum:
+    SLAB_BYTES_FIRST = 4096             # an idle store should cost next to nothing
+    SLAB_BYTES_MAX = 1048576            # large enough that a slab's header and unused tail do not count
+
+
+cdef class Arena:
+    def __dealloc__(self):
+        cdef ArenaSlab* slab = self.slabs
+        cdef ArenaSlab* following
+        while slab != NULL:
+            following = slab.next
+            free(slab)
+            slab = following
+
+    cdef void* take(self, size_t size_bytes) except NULL nogil:
+        """Return zero or more bytes, aligned to 8, that stay valid as long as the arena does."""
+        cdef size_t rounded = (size_bytes + 7) & ~<size_t> 7
+        cdef void* taken
+        if rounded > self.free_bytes:
+            self._grow(rounded)
+        taken = self.free
+        self.free += rounded
+        self.free_bytes -= rounded
+        return taken
+
+    cdef int _grow(self, size_t needed) except -1 nogil:
+        cdef size_t size_bytes = self.size_bytes        # doubles: as much again as there is
+        cdef ArenaSlab* slab
+        if size_bytes < SLAB_BYTES_FIRST:
+            size_bytes = SLAB_BYTES_FIRST
+        if size_bytes > SLAB_BYTES_MAX:
+            size_bytes = SLAB_BYTES_MAX
+        if size_bytes < needed:
+            size_bytes = needed
+        slab = <ArenaSlab*> malloc(sizeof(ArenaSlab) + size_bytes)
+        if slab == NULL:
+            with gil:
+                PyErr_NoMemory()
+            return -1
+        slab.next = self.slabs
+        slab.size_bytes = size_bytes
+        self.slabs = slab
+        self.free = <char*> slab + sizeof(ArenaSlab)
+        self.free_bytes = size_bytes
+        self.size_bytes += sizeof(ArenaSlab) + size_bytes
+        return 0
