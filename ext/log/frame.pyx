@@ -5,7 +5,7 @@ witness: it says by its `synced_seq` what had been on disk. The walker never cha
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -30,21 +30,21 @@ cdef uint32_t record_crc(uint32_t seed, int64_t seq, uint32_t length, const void
     cdef unsigned char key[12]
     memcpy(key, &seq, 8)
     memcpy(key + 8, &length, 4)
-    return crc32c(crc32c(seed, key, 12), payload, length)
+    return crc32c(<const uint8_t *> payload, length, crc32c(key, 12, seed))
 
 
 cdef uint32_t file_seed(const FileHeader *header) noexcept nogil:
-    return crc32c(0, &header.salt, 8)
+    return crc32c(<const uint8_t *> &header.salt, 8, 0)
 
 
 cdef uint32_t file_header_crc(const FileHeader *header) noexcept nogil:
     cdef FileHeader copy = header[0]
     copy.crc = 0
-    return crc32c(0, &copy, FILE_HEADER_BYTES)
+    return crc32c(<const uint8_t *> &copy, FILE_HEADER_BYTES, 0)
 
 
 cdef uint32_t frame_header_crc(const FrameHeader *header, uint32_t seed) noexcept nogil:
-    return crc32c(seed, <const unsigned char *> header + 8, FRAME_HEADER_BYTES - 8)
+    return crc32c(<const uint8_t *> header + 8, FRAME_HEADER_BYTES - 8, seed)
 
 
 cdef void file_header_fill(FileHeader *header, int64_t first_seq, int64_t previous_seq, int64_t synced_seq, uint64_t salt,

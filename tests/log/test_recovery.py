@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.log.frame import FrameWalker
 from tsengine.errors import CorruptionError, StorageError
 from tsengine.log import LocalLog
@@ -290,15 +291,6 @@ def test_a_torn_frame_in_a_recycled_file(tmp_path, open_log, crash):
     newest.write_bytes(data)
     log, again = open_log(killed, 96, file_bytes=4096)
     assert max(again.records) == next_seq - 2 and log.recovered.torn_bytes == end - begin
-
-
-def crc32c(data: bytes) -> int:
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = (crc >> 1) ^ (0x82F63B78 if crc & 1 else 0)
-    return crc ^ 0xFFFFFFFF
 
 
 def test_a_newer_version_is_named(small, open_log):
