@@ -96,6 +96,7 @@ cdef class Wal:
     cdef tuple listeners
     cdef object committer                   # the thread that leads for those who do not wait
 
+    cdef object make_folder(self)
     cdef object begin_at(self, int64_t seq)
     cdef object clear_leftovers(self)
     cdef object continue_file(self, int64_t end_offset)

@@ -158,7 +158,7 @@ cdef class Wal:
             self.begin_at(max(applied, newest))
             self.state = STATE_OPEN
             return
-        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self.make_folder()
         recovery = Recovery(self.folder, applied, self.durability == DURABILITY_SYNC, apply)
         recovery.run()
         self.replayed_count = recovery.record_count
@@ -173,6 +173,15 @@ cdef class Wal:
         elif self.rotate(last_seq + 1, recovery.last_seq if self.files else last_seq) != OUTCOME_DONE:
             raise self.trouble
         self.state = STATE_OPEN
+
+    cdef object make_folder(self):
+        if os.path.isdir(self.folder):
+            return
+        try:
+            os.makedirs(self.folder, mode=0o700)
+        except OSError as error:
+            raise storage_error(error.errno, "make the folder", self.folder) from error
+        sync_folder(os.path.dirname(self.folder))
 
     cdef object begin_at(self, int64_t seq):
         self.staged_seq = self.taken_seq = self.written_seq = self.finished_seq = seq

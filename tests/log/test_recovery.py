@@ -279,7 +279,7 @@ def test_old_frames_in_a_recycled_file_never_come_back(tmp_path, open_log, crash
 
 def test_a_torn_frame_in_a_recycled_file(tmp_path, open_log, crash):
     folder = tmp_path / "wal"
-    log, state = open_log(folder, file_bytes=4096)
+    log, _ = open_log(folder, file_bytes=4096)
     for i in range(101):
         log.wait(log.append(b"%04d" % i * 20))
         log.trim(log.applied_seq - 5)
@@ -308,7 +308,7 @@ def test_the_format_page_is_enough_to_read_a_log(small):
     """A second reader, written from docs/format/wal.md."""
     _, closed, records = small
     data = only_file(closed).read_bytes()
-    magic, version, _, first_seq, previous_seq, synced_seq, salt, flags = struct.unpack_from("<8sIIqqq8sI", data)
+    magic, version, _, first_seq, previous_seq, synced_seq, _, flags = struct.unpack_from("<8sIIqqq8sI", data)
     assert (magic, version, first_seq, previous_seq, synced_seq, flags) == (b"tsenWAL\n", 1, 1, 0, 0, 0)
     offset, found = FILE_HEADER_BYTES, {}
     while offset < len(data):
