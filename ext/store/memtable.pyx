@@ -28,7 +28,7 @@ from tsengine.core.batch cimport (
     LocationCell,
     batch_open,
 )
-from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.codec.strings cimport StringEntry, StringTable
 from tsengine.core.limits cimport BLOCK_POINTS, GROUP_AUTO, GROUP_TEXT, KIND_COUNT, KIND_NONE, KIND_TEXT
 from tsengine.core.os.arena cimport Arena
 
@@ -358,29 +358,28 @@ cdef class Memtable:
 
     cdef int sort_series(self) except -1:
         """Order `series` by (device, name, kind) for sealing; the hash table is of no use afterwards."""
-        global sorting_strings
+        global sorting_entries
         free(self.slots)
         self.slots = NULL
-        sorting_strings = self.strings
+        sorting_entries = self.strings.entries
         qsort(self.series, self.series_count, sizeof(void*), compare_series)
-        sorting_strings = None
         return 0
 
 
 # qsort passes no context; sorting happens with the GIL held, so one table at a time.
-cdef StringTable sorting_strings = None
+cdef StringEntry* sorting_entries = NULL
 
 
-cdef int compare_series(const void* left, const void* right) noexcept:
+cdef int compare_series(const void* left, const void* right) noexcept nogil:
     cdef const MemtableSeries* a = (<const MemtableSeries**> left)[0]
     cdef const MemtableSeries* b = (<const MemtableSeries**> right)[0]
     cdef uint32_t size_a, size_b
     cdef int order
     if a.device != b.device:
         return 1 if a.device > b.device else -1
-    size_a = sorting_strings.entries[a.name].size
-    size_b = sorting_strings.entries[b.name].size
-    order = memcmp(sorting_strings.entries[a.name].data, sorting_strings.entries[b.name].data, min(size_a, size_b))
+    size_a = sorting_entries[a.name].size
+    size_b = sorting_entries[b.name].size
+    order = memcmp(sorting_entries[a.name].data, sorting_entries[b.name].data, min(size_a, size_b))
     if order:
         return order
     if size_a != size_b:

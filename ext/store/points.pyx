@@ -132,7 +132,10 @@ cdef class PointBuffer:
         return 0
 
     cdef int append(self, const Columns* source, int64_t first, int64_t count, StringMap map) except -1 nogil:
-        """Copy points first .. first + count of a view whose strings are those of map.source."""
+        """Copy points first .. first + count of a view whose strings are those of map.source.
+
+        Without a map the numbers of strings are kept as they are: the buffer then borrows the source's strings.
+        """
         cdef int64_t at = self.count, i
         cdef const GroupCell* cell
         self.reserve(at + count)
@@ -140,7 +143,7 @@ cdef class PointBuffer:
         memcpy(self.sequence + at, source.sequence + first, 8 * count)
         if self.want & WANT_VALUE:
             memcpy(self.value + at, source.value + first, 8 * count)
-            if self.kind == KIND_TEXT:
+            if self.kind == KIND_TEXT and map is not None:
                 for i in range(at, at + count):
                     self.value[i] = map.get(<uint32_t> self.value[i])
         if self.want & WANT_RECEIVED:
@@ -154,7 +157,7 @@ cdef class PointBuffer:
             for i in range(count):
                 cell = source.group + (first + i) * source.group_step
                 self.group[at + i] = cell[0]
-                if cell.form == GROUP_TEXT:
+                if cell.form == GROUP_TEXT and map is not None:
                     self.group[at + i].low = <uint32_t> map.get(cell.low)
         if self.want & WANT_LOCATION:
             for i in range(count):
@@ -232,7 +235,7 @@ cdef class PointBuffer:
         return 0
 
     cdef void view(self, int64_t first, int64_t count, Columns* columns) noexcept nogil:
-        """Set a view over points first .. first + count; every column has to have been wanted."""
+        """Set a view over points first .. first + count; a column that was not wanted must not be touched."""
         columns.count = count
         columns.time = self.time + first
         columns.value = NULL if self.value == NULL else self.value + first
@@ -356,6 +359,10 @@ cdef int map_strings(const uint32_t* source, int64_t step, int64_t count, uint32
     """Map numbers + 1 (0 = none); runs of equal numbers are looked up once."""
     cdef uint32_t last = 0, mapped = 0
     cdef int64_t i
+    if map is None:
+        for i in range(count):
+            target[i] = source[i * step]
+        return 0
     for i in range(count):
         if source[i * step] != last:
             last = source[i * step]

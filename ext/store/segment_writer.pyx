@@ -212,6 +212,7 @@ cdef class SegmentWriter:
         cdef uint32_t crc, version = SEGMENT_VERSION
         cdef uint8_t* footer
         cdef char[8] padding
+        cdef bytes magic = TRAILER_MAGIC
         memset(padding, 0, 8)
         self.end_dictionary()
         self.put(padding, -self.size_bytes & 7)
@@ -223,7 +224,7 @@ cdef class SegmentWriter:
             crc = crc32c(footer, footer_bytes + 16, 0)
             memcpy(footer + footer_bytes + 16, &crc, 4)
             memcpy(footer + footer_bytes + 20, &version, 4)
-            memcpy(footer + footer_bytes + 24, <const char*> TRAILER_MAGIC, 8)
+            memcpy(footer + footer_bytes + 24, <const char*> magic, 8)
             self.put(footer, footer_bytes + SEGMENT_TRAILER_BYTES)
         finally:
             free(footer)
