@@ -221,12 +221,12 @@ cdef class FrameWalker:
         cdef bytes payload
         cdef char *target
         cdef int64_t end_offset, count, seq = header.first_seq
-        cdef uint32_t i
+        cdef uint32_t _
         offset += FRAME_HEADER_BYTES
         end_offset = offset + header.body_bytes
         if header.body_bytes < header.record_count * <int64_t> RECORD_HEADER_BYTES or end_offset > <int64_t> self.size_bytes:
             return None
-        for i in range(header.record_count):
+        for _ in range(header.record_count):
             data = self.view(offset, RECORD_HEADER_BYTES) if end_offset - offset >= RECORD_HEADER_BYTES else NULL
             if data == NULL:
                 return None

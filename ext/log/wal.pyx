@@ -17,44 +17,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_Append
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EDQUOT, EFBIG, EIO, ENOENT, ENOSPC
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, realloc
-from libc.string cimport memcpy, memset
+from libc.errno cimport EIO
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+from libc.stdlib cimport free, realloc
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from tsengine.core.limits cimport BATCH_BYTES
-from tsengine.core.log.frame cimport (
-    FILE_HEADER_BYTES,
-    FLAG_RECYCLED,
-    FRAME_HEADER_BYTES,
-    RECORD_HEADER_BYTES,
-    FrameHeader,
-    FrameWalker,
-    RecordHeader,
-    file_header_fill,
-    file_seed,
-    frame_header_fill,
-    record_bytes,
-    record_crc,
-)
+from tsengine.core.log.folder cimport OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_REFUSED, Outcome, Staged, WalFolder
+from tsengine.core.log.frame cimport record_bytes
 from tsengine.core.log.recovery cimport Recovery
-from tsengine.core.os.file cimport file_close, file_sync_data, file_truncate, file_write, file_zero
 
-from tsengine.core.log.recovery import DRAFT_NAME, SPARE_SUFFIX, SUFFIX, list_files
-from tsengine.core.os.file import (
-    close_file,
-    open_file,
-    remove_file,
-    rename_file,
-    size_of,
-    storage_error,
-    sync_file,
-    sync_folder,
-    truncate_file,
-    write_at,
-)
-from tsengine.errors import ClosedError, InputError, LimitError, NotFoundError, StorageError, StorageFullError
+from tsengine.errors import ClosedError, InputError, LimitError, StorageError
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_condattr_t:
@@ -70,18 +43,16 @@ cdef extern from "<pthread.h>" nogil:
     int pthread_cond_destroy(pthread_cond_t *cond)
     int pthread_cond_signal(pthread_cond_t *cond)
     int pthread_cond_broadcast(pthread_cond_t *cond)
+    int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
     int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const timespec *until)
     unsigned long pthread_self()
 
 cdef enum:
     WAL_FILE_BYTES = 64 << 20       # a file is left when the next frame would pass this; only a larger frame makes it longer
-    PREALLOCATE_BYTES = 1 << 20     # zeros are written ahead in such steps: overwriting syncs in 2/3 of the time of appending
     PENDING_BYTES_MAX = 64 << 20    # staged at most; beyond it append takes part in committing
-    BUFFER_BYTES = 1 << 20          # frames up to this are one pwrite
-    SPARE_FILES_MAX = 2             # trimmed files kept for reuse
     SLICE_NS = 100_000_000          # a waiter looks for signals this often
 
-DURABILITIES = {"memory": DURABILITY_MEMORY, "os": DURABILITY_OS, "sync": DURABILITY_SYNC}
+DURABILITIES = ("sync", "os", "memory")
 
 
 class Ticket(int):
@@ -96,9 +67,6 @@ cdef class Generation:
 
 
 cdef class Wal:
-    def __cinit__(self, *args, **kwargs):
-        self.fd = -1
-
     def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES):
         cdef pthread_condattr_t attributes
         cdef int i
@@ -107,18 +75,13 @@ cdef class Wal:
         if self.has_locks:
             raise InputError("a log is made once")
         self.folder = os.path.abspath(os.fspath(folder))
-        self.durability = <Durability> <int> DURABILITIES[durability]
-        self.file_bytes = file_bytes
+        if durability != "memory":
+            self.files = WalFolder(self.folder, durability == "sync", file_bytes)
+        self.has_files = self.files is not None
         self.group_number = 1
         self.generation = Generation()
-        self.files = []
-        self.closed_bytes = {}
-        self.spares = []
         self.listeners = ()
-        self.trim_lock = threading.Lock()
-        self.buffer = <unsigned char *> malloc(BUFFER_BYTES)
-        if self.buffer == NULL:
-            raise MemoryError()
+        self.setup_lock = threading.Lock()
         for i in range(2):
             records = []
             Py_INCREF(records)
@@ -138,9 +101,6 @@ cdef class Wal:
             if self.groups[i].records != NULL:
                 Py_DECREF(<object> self.groups[i].records)
             free(self.groups[i].items)
-        free(self.buffer)
-        if self.fd >= 0:
-            file_close(self.fd)
         if self.has_locks:
             pthread_cond_destroy(&self.done[0])
             pthread_cond_destroy(&self.done[1])
@@ -151,64 +111,17 @@ cdef class Wal:
 
     def start(self, int64_t applied, apply, *, int64_t newest=0):
         cdef Recovery recovery
+        cdef int64_t last_seq = max(applied, newest)
         if self.state != STATE_NEW:
             raise ClosedError("the log was started before; make a new one")
         self.apply_group = apply
-        if self.durability == DURABILITY_MEMORY:
-            self.begin_at(max(applied, newest))
-            self.state = STATE_OPEN
-            return
-        self.make_folder()
-        recovery = Recovery(self.folder, applied, self.durability == DURABILITY_SYNC, apply)
-        recovery.run()
-        self.replayed_count = recovery.record_count
-        self.torn_bytes = recovery.torn_bytes
-        self.files = recovery.files
-        self.closed_bytes = {path: os.path.getsize(path) for _, path in self.files[:len(self.files) - 1]}
-        self.clear_leftovers()
-        last_seq = max(recovery.last_seq, applied, newest)
-        self.begin_at(last_seq)
-        if self.files and recovery.last_seq == last_seq and recovery.end_offset < self.file_bytes:
-            self.continue_file(recovery.end_offset)
-        elif self.rotate(last_seq + 1, recovery.last_seq if self.files else last_seq) != OUTCOME_DONE:
-            raise self.trouble
+        if self.files is not None:
+            recovery = self.files.recover(applied, newest, apply)
+            self.replayed_count = recovery.record_count
+            self.torn_bytes = recovery.torn_bytes
+            last_seq = max(last_seq, recovery.last_seq)
+        self.staged_seq = self.taken_seq = self.written_seq = self.finished_seq = last_seq
         self.state = STATE_OPEN
-
-    cdef object make_folder(self):
-        if os.path.isdir(self.folder):
-            return
-        try:
-            os.makedirs(self.folder, mode=0o700)
-        except OSError as error:
-            raise storage_error(error.errno, "make the folder", self.folder) from error
-        sync_folder(os.path.dirname(self.folder))
-
-    cdef object begin_at(self, int64_t seq):
-        self.staged_seq = self.taken_seq = self.written_seq = self.finished_seq = seq
-        if self.durability == DURABILITY_SYNC:
-            self.synced_seq = seq
-
-    cdef object clear_leftovers(self):
-        draft = os.path.join(self.folder, DRAFT_NAME)
-        if os.path.exists(draft):
-            remove_file(draft)
-        for _, path in list_files(self.folder, SPARE_SUFFIX):
-            if len(self.spares) < SPARE_FILES_MAX:
-                self.spares.append(path)
-            else:
-                remove_file(path)
-
-    cdef object continue_file(self, int64_t end_offset):
-        cdef FrameWalker walker
-        first_seq, path = self.files[len(self.files) - 1]
-        walker = FrameWalker(path, first_seq)
-        self.header = walker.header
-        self.seed = walker.seed
-        walker.close()
-        self.fd = open_file(path, write=True)
-        self.path = path
-        self.position = end_offset
-        self.allocated_bytes = size_of(self.fd, path)
 
     def close(self):
         if self.is_committing and self.leader == pthread_self():
@@ -240,37 +153,8 @@ cdef class Wal:
         if self.committer is not None and self.committer is not threading.current_thread():
             self.committer.join()
         self.committer = None
-        if self.fd < 0:
-            return
-        try:
-            if before == STATE_OPEN:
-                self.finish_file()
-        finally:
-            fd, self.fd = self.fd, -1
-            close_file(fd, self.path)
-
-    cdef int finish_file(self) except -1:
-        # The witness says that all before it had been on disk, so that damage to the very last frame is told from a torn
-        # tail; and the next open has no bytes behind the end to look through.
-        cdef FrameHeader frame
-        if self.durability == DURABILITY_OS:
-            for first_seq, path in self.files[:len(self.files) - 1]:
-                fd = open_file(path)
-                try:
-                    sync_file(fd, path)
-                finally:
-                    close_file(fd, path)
-        sync_file(self.fd, self.path)
-        if self.position > FILE_HEADER_BYTES and not self.is_torn:
-            frame_header_fill(&frame, self.seed, self.written_seq + 1, self.written_seq, 0, 0)
-            try:
-                write_at(self.fd, (<unsigned char *> &frame)[:FRAME_HEADER_BYTES], self.position, self.path)
-                self.position += FRAME_HEADER_BYTES
-            except StorageFullError:
-                pass  # the log is complete without it
-        truncate_file(self.fd, self.position, self.path)
-        sync_file(self.fd, self.path)
-        return 0
+        if self.files is not None:
+            self.files.close(before == STATE_OPEN, self.written_seq)
 
     # ---- writers --------------------------------------------------------------------------------------------------------
 
@@ -386,7 +270,7 @@ cdef class Wal:
 
     cdef object explain(self):
         # The error for a caller whom the log cannot serve.
-        if self.failure is not None:
+        if self.state == STATE_FAILED:
             error = StorageError(
                 getattr(self.failure, "errno", None) or EIO,
                 f"the log failed ({self.failure}) and takes nothing more; close and reopen the store",
@@ -411,140 +295,9 @@ cdef class Wal:
         return group
 
     cdef Outcome write(self, Group *group) noexcept nogil:
-        cdef int64_t frame_bytes = FRAME_HEADER_BYTES + group.body_bytes
-        cdef Outcome outcome
-        if self.durability == DURABILITY_MEMORY:
+        if not self.has_files:
             return OUTCOME_DONE
-        if self.position + frame_bytes > self.file_bytes and self.position > FILE_HEADER_BYTES:
-            with gil:
-                outcome = self.rotate(self.taken_seq - group.count + 1, self.taken_seq - group.count)
-            if outcome != OUTCOME_DONE:
-                return outcome
-        self.error = self.make_room(frame_bytes)
-        if self.error == 0:
-            self.error = self.write_frame(group)
-        if self.error < 0:
-            # The frame is incomplete: cut it off now, or before the next one if even that fails.
-            self.is_torn = True
-            self.action = "write to the log"
-            if self.error in (-ENOSPC, -EDQUOT, -EFBIG):
-                self.make_room(0)
-                return OUTCOME_REFUSED
-            return OUTCOME_FAILED
-        if self.durability == DURABILITY_SYNC:
-            self.error = file_sync_data(self.fd)
-            if self.error < 0:
-                self.action = "sync the log"
-                return OUTCOME_FAILED
-            self.synced_seq = self.taken_seq
-        self.position += frame_bytes
-        return OUTCOME_DONE
-
-    cdef int make_room(self, int64_t frame_bytes) noexcept nogil:
-        cdef int64_t end_offset = self.position + frame_bytes
-        cdef int status
-        if self.is_torn:
-            status = file_truncate(self.fd, self.position)
-            if status < 0:
-                return status
-            self.is_torn = False
-            self.allocated_bytes = self.position
-        if end_offset > self.allocated_bytes and 0 < frame_bytes <= PREALLOCATE_BYTES:
-            # Best effort: when there is no room for zeros there may still be room for the frame.
-            if file_zero(self.fd, PREALLOCATE_BYTES, end_offset) == 0:
-                self.allocated_bytes = end_offset + PREALLOCATE_BYTES
-        return 0
-
-    cdef int write_frame(self, Group *group) noexcept nogil:
-        cdef int64_t first_seq = self.taken_seq - group.count + 1, offset = self.position
-        cdef int64_t i, used = FRAME_HEADER_BYTES, need, padding
-        cdef RecordHeader record
-        cdef Staged *item
-        cdef int status
-        frame_header_fill(<FrameHeader *> self.buffer, self.seed, first_seq, self.synced_seq, group.body_bytes, <uint32_t> group.count)
-        for i in range(group.count):
-            item = &group.items[i]
-            need = record_bytes(item.length)
-            padding = need - RECORD_HEADER_BYTES - item.length
-            if used + need > BUFFER_BYTES:
-                status = file_write(self.fd, self.buffer, used, offset)
-                if status < 0:
-                    return status
-                offset += used
-                used = 0
-            record.length = item.length
-            record.seq = first_seq + i
-            record.crc = record_crc(self.seed, record.seq, item.length, item.data)
-            memcpy(self.buffer + used, &record, RECORD_HEADER_BYTES)
-            used += RECORD_HEADER_BYTES
-            if need > BUFFER_BYTES:  # longer than the buffer: written from where it is, without a copy
-                status = file_write(self.fd, self.buffer, used, offset)
-                if status == 0:
-                    status = file_write(self.fd, item.data, item.length, offset + used)
-                if status < 0:
-                    return status
-                offset += used + item.length
-                used = 0
-            else:
-                memcpy(self.buffer + used, item.data, item.length)
-                used += item.length
-            memset(self.buffer + used, 0, padding)
-            used += padding
-        status = file_write(self.fd, self.buffer, used, offset)
-        if status == 0 and offset + used > self.allocated_bytes:
-            self.allocated_bytes = offset + used
-        return status
-
-    cdef Outcome rotate(self, int64_t first_seq, int64_t previous_seq) noexcept:
-        # A file gets its .wal name only when its header is on disk, so that a .wal file with a bad header is damage.
-        cdef FileHeader header
-        cdef uint64_t salt
-        cdef Outcome outcome = OUTCOME_REFUSED
-        cdef bytes random
-        fd = -1
-        spare = draft = None
-        try:
-            random = os.urandom(8)
-            memcpy(&salt, PyBytes_AS_STRING(random), 8)
-            spare = self.spares.pop() if self.spares else None
-            draft = spare or os.path.join(self.folder, DRAFT_NAME)
-            path = os.path.join(self.folder, f"{first_seq:020}{SUFFIX}")
-            fd = open_file(draft, write=True, create=spare is None)
-            file_header_fill(&header, first_seq, previous_seq, self.synced_seq, salt, FLAG_RECYCLED if spare else 0)
-            write_at(fd, (<unsigned char *> &header)[:FILE_HEADER_BYTES], 0, draft)
-            size_bytes = size_of(fd, draft)
-            outcome = OUTCOME_FAILED
-            sync_file(fd, draft)
-            outcome = OUTCOME_REFUSED
-            rename_file(draft, path)
-            draft = None
-            outcome = OUTCOME_FAILED
-            sync_folder(self.folder)
-            if self.fd >= 0:
-                self.closed_bytes[self.path] = self.allocated_bytes
-                old_fd, self.fd = self.fd, -1
-                close_file(old_fd, self.path)
-        except BaseException as error:
-            self.trouble = error
-            if fd >= 0:
-                os.close(fd)
-            if draft is not None and fd >= 0:
-                try:
-                    remove_file(draft)
-                except StorageError as second:
-                    error.add_note(f"and could not remove {draft}: {second}")
-            elif spare is not None and fd < 0:
-                self.spares.append(spare)
-            return outcome
-        self.files.append((first_seq, path))
-        self.fd = fd
-        self.path = path
-        self.header = header
-        self.seed = file_seed(&header)
-        self.position = FILE_HEADER_BYTES
-        self.allocated_bytes = size_bytes
-        self.is_torn = False
-        return OUTCOME_DONE
+        return self.files.write(group.items, group.count, group.body_bytes, self.taken_seq - group.count + 1)
 
     cdef int finish(self, Group *group, Outcome outcome) noexcept:
         # Apply what was written, tell everybody, and hand over the lead. Nothing may escape from here.
@@ -561,8 +314,7 @@ cdef class Wal:
                 error = caught
                 outcome = OUTCOME_FAILED
         else:
-            error = self.trouble or storage_error(-self.error, (<bytes> self.action).decode(), self.path)
-            self.trouble = None
+            error = self.files.take_error()
         if outcome == OUTCOME_REFUSED:
             generation = Generation()
             taken_back = []
@@ -618,7 +370,7 @@ cdef class Wal:
         if self.state != STATE_OPEN:
             raise self.explain()
         if self.committer is None:
-            with self.trim_lock:
+            with self.setup_lock:
                 if self.committer is None:
                     committer = threading.Thread(target=self.commit_nudged, name="tsengine-log", daemon=True)
                     committer.start()
@@ -637,7 +389,7 @@ cdef class Wal:
             pthread_mutex_lock(&self.mutex)
             while self.state == STATE_OPEN:
                 if self.is_committing or self.nudged_seq <= self.taken_seq or self.groups[self.staging].count == 0:
-                    self.sleep(&self.nudged)
+                    pthread_cond_wait(&self.nudged, &self.mutex)
                     continue
                 group = self.take()
                 pthread_mutex_unlock(&self.mutex)
@@ -648,11 +400,11 @@ cdef class Wal:
             pthread_mutex_unlock(&self.mutex)
 
     def add_listener(self, listener):
-        with self.trim_lock:
+        with self.setup_lock:
             self.listeners = (*self.listeners, listener)
 
     def remove_listener(self, listener):
-        with self.trim_lock:
+        with self.setup_lock:
             self.listeners = tuple(known for known in self.listeners if known != listener)
 
     # ---- what is in it --------------------------------------------------------------------------------------------------
@@ -660,57 +412,13 @@ cdef class Wal:
     def read(self, int64_t from_seq):
         if self.state == STATE_CLOSED or self.state == STATE_NEW:
             raise self.explain()
-        return self.read_records(from_seq, self.written_seq)
-
-    def read_records(self, int64_t from_seq, int64_t last_seq):
-        """The generator behind read()."""
-        cdef FrameWalker walker
-        cdef int64_t seq, place
-        if self.durability == DURABILITY_MEMORY or from_seq > last_seq:
-            return
-        self.reader_count += 1
-        try:
-            files = list(self.files)
-            if from_seq < files[0][0]:
-                raise NotFoundError(f"the log begins at sequence {files[0][0]}, {from_seq} was trimmed")
-            place = max(i for i, (first_seq, _) in enumerate(files) if first_seq <= from_seq)
-            for first_seq, path in files[place:]:
-                try:
-                    walker = FrameWalker(path, first_seq)
-                except StorageError as error:
-                    if error.errno == ENOENT:
-                        raise NotFoundError(f"the records from sequence {first_seq} on were trimmed while they were read") from error
-                    raise
-                while (seq := walker.next_seq) <= last_seq and (records := walker.next_frame()) is not None:
-                    for record in records:
-                        if seq >= from_seq:
-                            yield seq, record
-                        seq += 1
-                walker.close()
-        finally:
-            self.reader_count -= 1
+        return iter(()) if self.files is None else self.files.read(max(from_seq, 1), self.written_seq)
 
     def trim(self, int64_t seq):
         if self.state == STATE_CLOSED or self.state == STATE_NEW:
             raise self.explain()
-        with self.trim_lock:
-            is_changed = False
-            freed = []
-            while len(self.files) > 1 and self.files[1][0] <= seq + 1:
-                _, path = self.files.pop(0)
-                size_bytes = self.closed_bytes.pop(path)
-                is_changed = True
-                # A reader may have the file open, and a longer one would keep its size for ever.
-                if self.reader_count or len(self.spares) + len(freed) >= SPARE_FILES_MAX or size_bytes > self.file_bytes + PREALLOCATE_BYTES:
-                    remove_file(path)
-                else:
-                    spare = path.removesuffix(SUFFIX) + SPARE_SUFFIX
-                    rename_file(path, spare)
-                    freed.append(spare)
-            if is_changed:
-                # Before a spare gets a new header: the old name must not come back in front of it.
-                sync_folder(self.folder)
-                self.spares.extend(freed)
+        if self.files is not None:
+            self.files.trim(seq)
 
     @property
     def last_seq(self):
@@ -728,8 +436,7 @@ cdef class Wal:
 
     @property
     def size_bytes(self):
-        return sum(self.closed_bytes.values()) + self.allocated_bytes
-
+        return 0 if self.files is None else self.files.count_bytes()
 
 cdef object swap_records(Group *group, list fresh):
     # Under the mutex: empty a group; what it held is returned, to be let go outside.
@@ -744,7 +451,9 @@ cdef object swap_records(Group *group, list fresh):
 
 cdef object refusal(error):
     # A new instance for each waiter, so that tracebacks do not mix.
-    return type(error)(error.errno, error.strerror, error.filename) if isinstance(error, StorageError) else StorageError(EIO, str(error))
+    if isinstance(error, StorageError):
+        return type(error)(error.errno, error.strerror, error.filename)
+    return StorageError(EIO, str(error))
 
 
 cdef object unraisable(info, listener):

@@ -4,7 +4,6 @@
 calls may come from threads that do not hold the GIL.
 """
 
-from libc.errno cimport errno
 from libc.signal cimport SIGKILL
 from libc.stdint cimport int64_t, uint32_t
 from posix.signal cimport kill
@@ -14,9 +13,12 @@ from tsengine.core.os.file cimport FileCalls, file_calls
 
 cdef extern from *:
     """
+    #include <errno.h>
     #define faulty_next(counter) __atomic_add_fetch(counter, 1, __ATOMIC_SEQ_CST)
+    #define faulty_set_errno(error) (errno = (error))
     """
     int64_t faulty_next(int64_t *counter) noexcept nogil
+    void faulty_set_errno(int error) noexcept nogil
 
 cdef enum:
     CALL_OPEN, CALL_CLOSE, CALL_PREAD, CALL_PWRITE, CALL_FTRUNCATE, CALL_FDATASYNC, CALL_FSYNC, CALL_RENAME, CALL_UNLINK, CALL_COUNT
@@ -48,10 +50,9 @@ cdef bint is_due(int call) noexcept nogil:
 
 
 cdef int refuse() noexcept nogil:
-    global errno
     if plan.deadly:
         kill(getpid(), SIGKILL)
-    errno = plan.error
+    faulty_set_errno(plan.error)
     return -1
 
 

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import resource
 import shutil
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tsengine.core.os.faulty import NAMES, Faults
-from tsengine.errors import CorruptionError, StorageError, StorageFullError, TsengineError
+from tsengine.errors import ClosedError, CorruptionError, StorageError, StorageFullError, TsengineError
 from tsengine.log import LocalLog
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -35,6 +36,8 @@ def test_a_failed_sync_fails_the_log_until_it_is_reopened(tmp_path, open_log):
     with Faults() as calls:
         log.close()
         assert calls.count("pwrite") == calls.count("fdatasync") == calls.count("fsync") == 0
+    with pytest.raises(ClosedError):
+        log.append(b"x")
     log, again = open_log(tmp_path / "wal")
     assert again.records == {1: b"good", 2: b"in doubt"}  # it was never acknowledged, so it may be there
     log.wait(log.append(b"third"))
@@ -244,6 +247,24 @@ def test_the_nth_call_fails(tmp_path, name, error, forever):
         if not reached:
             break
     assert nth > 1
+
+
+def test_a_file_size_limit_is_a_full_disk(tmp_path, open_log):
+    log, state = open_log(tmp_path / "wal")
+    log.wait(log.append(b"a"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, limits[1]))
+    try:
+        with pytest.raises(StorageFullError) as caught:
+            log.wait(log.append(bytes(3 << 20)))
+        assert caught.value.errno == errno.EFBIG
+        log.wait(log.append(b"b"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    log.wait(log.append(bytes(3 << 20)))
+    log.close()
+    _, again = open_log(tmp_path / "wal")
+    assert again.records == state.records == {1: b"a", 2: b"b", 3: bytes(3 << 20)}
 
 
 @pytest.fixture

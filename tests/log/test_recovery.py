@@ -200,6 +200,21 @@ def test_a_missing_file_in_the_middle_is_damage(several, open_log):
     open_log(killed)
 
 
+def test_reading_damage_in_an_open_log_raises(tmp_path, open_log):
+    log, _ = open_log(tmp_path / "wal", file_bytes=1024)
+    for i in range(20):
+        log.wait(log.append(b"%03d" % i * 60))
+    for path in sorted((tmp_path / "wal").glob("*.wal")):
+        data = path.read_bytes()
+        with path.open("r+b") as file:
+            file.seek(frame_ends(path)[-2][0] + 60)
+            file.write(b"X")
+        with pytest.raises(CorruptionError):
+            list(log.read(1))
+        path.write_bytes(data)
+    assert len(list(log.read(1))) == 20
+
+
 def test_a_missing_file_in_front_matters_only_when_it_is_needed(several, open_log):
     killed, paths, records = several
     paths[0].unlink()
