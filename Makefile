@@ -37,9 +37,9 @@ test-checked: build-checked ## the tests that are not slow in the checked build
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/cython-lint ext
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/mypy
-	@if command -v node >/dev/null; then echo $(BIN)/pyright; PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright; \
+	@if command -v node >/dev/null; then echo pyright; PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python; \
 	else echo 'lint: pyright SKIPPED, it needs node: apt-get install nodejs'; fi
 
 format: $(INSTALLED) ## let ruff sort the imports and format the Python files

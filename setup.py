@@ -1,7 +1,7 @@
 """List the extensions (every ext/**/*.pyx becomes tsengine.core.*) and how they are compiled; all compiler settings live here.
 
 Environment:
-    TSENGINE_CHECKED=1   bounds checks, None checks and assertions on (`make build-checked`).
+    TSENGINE_CHECKED=1   bounds checks, initialised checks and assertions on (`make build-checked`).
     TSENGINE_ANNOTATE=1  write the annotated HTML beside the translated C (`make annotate`).
     TSENGINE_COMPILE=0   no extensions: link the Python files only, the caller compiles by himself (`make build`).
 
@@ -26,7 +26,6 @@ DIRECTIVES = {
     "language_level": 3,
     "embedsignature": True,
     "cdivision": True,
-    "nonecheck": CHECKED,
     "boundscheck": CHECKED,
     "wraparound": False,
     "initializedcheck": CHECKED,
