@@ -83,6 +83,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.log": "",
         "tsengine.ingest": "",
         "tsengine.capacity": "",
+        "tsengine.fleet": "",
         "tsengine.query": "tsengine.ingest",
         "tsengine.backup": "tsengine.log",
         "tsengine.check": "tsengine.log",
