@@ -179,7 +179,9 @@ class Registers:
 
     def get(self, device: int, sequence: int) -> Row | None:
         """Return one register by its sequence."""
-        return self._read(device, self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
+        if device in self._pending_devices:
+            self.flush()
+        return self._environment.read(self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
 
     def query(
         self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
@@ -250,7 +252,17 @@ class Registers:
 
     def _get(self, txn: Transaction, device: int, sequence: int) -> Row | None:
         stored = txn.get(row_key(device, sequence), None, self._rows)
-        return None if stored is None else to_rows(device, (sequence,), [decode_row(stored)], _Names(self, txn, device))[0]
+        if stored is None:
+            return None
+        row = decode_row(stored)
+        return to_rows(device, (sequence,), (row,), {row.variable: self._name(txn, device, row.variable)})[0]
+
+    def _name(self, txn: Transaction, device: int, number: int) -> str:
+        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, self._names)
+        if name is None:
+            expected = f"variable {number} of device {device}"
+            raise CorruptionError("variable table", file=self._environment.file, expected=expected, found="none")
+        return name.decode()
 
     def _count(self, txn: Transaction, device: int, filter: Filter) -> int:
         if filter.ids is not None or _needs_rows(filter):
@@ -363,12 +375,8 @@ class _Names(dict[int, str]):
 
     def __missing__(self, number: int) -> str:
         store, txn, device = self._source
-        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, store._names)
-        if name is None:
-            expected = f"variable {number} of device {device}"
-            raise CorruptionError("variable table", file=store._environment.file, expected=expected, found="none")
-        self[number] = text = name.decode()
-        return text
+        self[number] = name = store._name(txn, device, number)
+        return name
 
 
 class _Writer:
