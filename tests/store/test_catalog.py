@@ -184,7 +184,10 @@ def test_filters_are_joined_by_and(tmp_path: Path) -> None:
 def test_order_limit_and_skip(tmp_path: Path) -> None:
     catalog = filled(
         tmp_path,
-        *(PutDevice(device(i, name, created_us=10 - i, serial=serial)) for i, name, serial in ((1, "b", "x"), (2, "A", None), (3, "B", "y"))),
+        *(
+            PutDevice(device(i, name, created_us=10 - i, serial=serial))
+            for i, name, serial in ((1, "b", "x"), (2, "A", None), (3, "B", "y"))
+        ),
     )
     assert names(catalog.devices()) == ["A", "b", "B"]
     assert names(catalog.devices(order="created_us")) == ["B", "A", "b"]

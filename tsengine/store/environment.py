@@ -362,4 +362,6 @@ def sync_folder(path: Path) -> None:
 
 def _os_error(what: str, error: OSError) -> StorageError:
     full = error.errno in _FULL
-    return (StorageFullError if full else StorageError)(f"{what}: {error.strerror}; {'free space' if full else 'check the disk'} and try again")
+    return (StorageFullError if full else StorageError)(
+        f"{what}: {error.strerror}; {'free space' if full else 'check the disk'} and try again"
+    )

@@ -18,7 +18,7 @@ import heapq
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice, takewhile
+from itertools import chain, groupby, islice, takewhile
 from typing import Any, Literal
 
 import lmdb
@@ -357,7 +357,10 @@ class Registers:
         count = self._count(txn, device, _EVERYTHING)
         highest = self._max_sequence(txn, device) or 0
         claims = (
-            (_dups(txn.cursor(self._by_time), prefix) == sorted(sum(by_variable.values(), [])), "time keys and registers differ"),
+            (
+                _dups(txn.cursor(self._by_time), prefix) == sorted(chain.from_iterable(by_variable.values())),
+                "time keys and registers differ",
+            ),
             (stored == expected, "variable keys and registers differ"),
             (names.keys() == expected.keys(), "variables and registers differ"),
             (all(number == key[4:] for key, number in numbers.items()), "names and numbers of variables differ"),
@@ -427,9 +430,8 @@ class _Writer:
 
     def _add_points(self, device: int, rows: Iterable[Row]) -> None:
         prefix = device_key(device)
-        highest = self._highest.get(prefix, 0)
         keys: dict[str, bytes] = {}
-        last_group, first = "", None
+        sequence, last_group, first = 0, "", None
         for sequence, time_us, name, value, unit, group, lat, lng, metadata, received_us in rows:
             key = keys.get(name)
             if key is None:
@@ -450,9 +452,8 @@ class _Writer:
             self._rows.append((row_key(device, sequence), encode(fields)))
             self._by_time.append((prefix, item))
             self._by_variable.append((key, item))
-            if sequence > highest:
-                highest = sequence
-        self._highest[prefix] = highest
+        # Sequences rise within a record.
+        self._highest[prefix] = max(self._highest.get(prefix, 0), sequence)
 
     def _number(self, prefix: bytes, name: str) -> bytes:
         """Return the 4-byte number of a device's variable, giving it the next one if it is new."""
@@ -479,13 +480,12 @@ class _Writer:
     def _edit(self, device: int, edits: Iterable[tuple[int, dict[str, Any]]]) -> None:
         store, txn, prefix = self._store, self._txn, device_key(device)
         for sequence, fields in edits:
-            key = row_key(device, sequence)
-            stored = txn.get(key, db=store._rows)
+            stored = txn.get(row_key(device, sequence), db=store._rows) if 0 <= sequence <= _HIGHEST else None
             if stored is None:
                 continue
             old = decode_row(stored)
             new = edit_row(device, sequence, old, fields)
-            txn.put(key, encode_row(new), db=store._rows)
+            txn.put(row_key(device, sequence), encode_row(new), db=store._rows)
             if new.time_us != old.time_us:
                 variable = prefix + old.variable.to_bytes(4, "big")
                 self._delete_entry(prefix, variable, entry(old.time_us, sequence))
@@ -495,7 +495,7 @@ class _Writer:
     def _delete(self, device: int, sequences: Iterable[int]) -> None:
         prefix, variables = device_key(device), set()
         for sequence in sorted(sequences):
-            stored = self._txn.pop(row_key(device, sequence), db=self._store._rows)
+            stored = self._txn.pop(row_key(device, sequence), db=self._store._rows) if 0 <= sequence <= _HIGHEST else None
             if stored is not None:
                 row = decode_row(stored)
                 variable = prefix + row.variable.to_bytes(4, "big")
