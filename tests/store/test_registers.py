@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +23,7 @@ from tsengine.errors import CorruptionError, StorageError
 from tsengine.ids import group_id
 from tsengine.rows import Row, matcher, value_text
 from tsengine.store import registers as registers_module
+from tsengine.store.environment import Environment
 from tsengine.store.register_rows import pack_group
 from tsengine.store.registers import Registers
 from tsengine.types import DeviceInfo, Filter, Location, Point
@@ -376,6 +378,16 @@ def test_a_copy_has_what_was_added(tmp_path: Path) -> None:
     store.copy(tmp_path / "copy")
     copied = Registers(tmp_path / "copy")
     assert (copied.count(1), copied.applied_seq, copied.check()) == (5, 1, [])
+
+
+def test_nobody_meets_a_full_map(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registers_module, "Environment", partial(Environment, map_bytes=64 << 10))
+    store = Registers(tmp_path)
+    for seq in range(1, 20):
+        store.add(seq, simple(1, seq * 1000, 500))
+        assert store.count(1) == 500 * seq
+    assert store._environment.size_bytes() > 64 << 10
+    assert store.check() == []
 
 
 def test_full_devices_are_small(tmp_path: Path) -> None:

@@ -430,16 +430,21 @@ class _Writer:
 
     def _add_points(self, device: int, rows: Iterable[Row]) -> None:
         prefix = device_key(device)
-        keys: dict[str, bytes] = {}
-        sequence, last_group, first = 0, "", None
+        variables: dict[str, tuple[bytes, int]] = {}
+        # A group is taken apart once for the points that follow each other with it.
+        last_group, first, packed = "", None, pack_group(device, 0, "")
+        sequence = 0
         for sequence, time_us, name, value, unit, group, lat, lng, metadata, received_us in rows:
-            key = keys.get(name)
-            if key is None:
-                key = keys[name] = prefix + self._number(prefix, name)
+            if name not in variables:
+                number = self._number(prefix, name)
+                variables[name] = prefix + number, int.from_bytes(number, "big")
+            key, variable = variables[name]
             if group != last_group:
                 last_group, first = group, is_automatic(device, group)
-            packed = sequence - first if first is not None and first <= sequence else pack_group(device, sequence, group)
-            fields: tuple[Any, ...] = (time_us, int.from_bytes(key[4:], "big"), received_us, packed)
+                packed = pack_group(device, sequence, group)
+            if first is not None and first <= sequence:
+                packed = sequence - first
+            fields: tuple[Any, ...] = (time_us, variable, received_us, packed)
             if metadata is not None:
                 fields += (value, unit, lat, lng, metadata)
             elif lat is not None:
