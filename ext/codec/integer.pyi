@@ -1,0 +1,18 @@
+"""Blocks of int64 values (integers, times, codes) to bytes and back. Format: docs/format/block-codecs.md."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def encode(values: NDArray[np.int64]) -> bytes:
+    """Encode one block of 1 to 1,024 values, shape (n,) int64. The same values give the same bytes on every CPU."""
+
+def decode(data: bytes, n: int) -> NDArray[np.int64]:
+    """Decode the n values that `encode` wrote, as a new array; raises CorruptionError when the bytes are damaged."""
+
+def describe(data: bytes) -> dict[str, Any]:
+    """Tell how a block is encoded, from its header alone."""
+
+def cpu() -> str:
+    """Name the CPU target in use: "avx2" or "baseline"."""

@@ -1,0 +1,550 @@
+"""Blocks of int64 values (integers, times, codes) to bytes and back.
+
+A block subtracts what is regular (a base, a step, a step of the step, a line), divides by the common divisor, and packs what is
+left at one width; values that would need a wider one are patched on top. Long runs are stored as runs. All arithmetic wraps at
+64 bits, so every int64 comes back. Format: docs/format/block-codecs.md.
+"""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_bytes
+from tsengine.core.codec.fields cimport get_byte, get_signed, get_varint, put_varint, unzigzag, zigzag
+from tsengine.core.limits cimport BLOCK_POINTS
+
+from tsengine.core.codec import dispatch
+from tsengine.errors import CorruptionError, InputError
+
+# What was subtracted. Stored: never renumber.
+cdef enum Form:
+    FORM_BASE = 0       # x[i] = origin + r[i]
+    FORM_DELTA = 1      # x[i] = x[i-1] + r[i]
+    FORM_TURN = 2       # x[i] = 2 x[i-1] - x[i-2] + r[i] (delta of delta)
+    FORM_LINE = 3       # x[i] = origin + i * slope / 65536 + r[i]
+    FORM_RUNS = 4       # values and lengths of runs, each an integer block of another form
+    FORM_MASK = 7
+
+# Bits of the first byte beside the form. Stored.
+cdef enum Flag:
+    FLAG_PACKED = 8     # residuals have a width; without it they are all 0
+    FLAG_SCALED = 16    # residuals are multiples of a divisor above 1
+    FLAG_PATCHED = 32   # some residuals have more bits than the width
+    FLAG_UNKNOWN = 192
+
+cdef enum:
+    # Bits that a patched value must save beyond its own: the time of one patch against that of a wider unpack.
+    PATCH_PENALTY = 2
+    # Candidates are compared on every fourth value of a long block; the winner is planned on all.
+    SAMPLE_STEP = 4
+    MEDIAN_SAMPLES = 15
+    DIVISOR_SAMPLES = 32
+
+# Residual range where the sums of the slope cannot overflow.
+cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
+
+FORMS = ("base", "delta", "turn", "line", "runs")
+
+
+# How the residuals of one candidate form are packed.
+cdef struct Plan:
+    int64_t base        # value that is packed as 0
+    int32_t width       # bits of a packed residual
+    int64_t bits        # estimated size
+
+
+# The parsed first part of a block that is not FORM_RUNS.
+cdef struct Header:
+    uint8_t form
+    uint8_t flags
+    uint8_t width
+    uint8_t high_width
+    uint64_t divisor
+    int64_t origin
+    int64_t step        # FORM_TURN: the first difference
+    int64_t base        # FORM_DELTA, FORM_TURN: the residual that is packed as 0, in units of the divisor
+    int64_t slope
+    uint64_t patched
+
+
+cdef int64_t integer_bound(int32_t n) noexcept nogil:
+    # Packing at the full width is always a candidate; lanes round it up by an eighth at most.
+    return 9 * <int64_t> n + 64
+
+
+# ---- planning ----
+
+cdef uint64_t divisor_of(uint64_t a, uint64_t b) noexcept nogil:
+    while b:
+        a, b = b, a % b
+    return a
+
+
+cdef inline uint64_t magnitude(int64_t value) noexcept nogil:
+    return 0 - <uint64_t> value if value < 0 else <uint64_t> value
+
+
+# The largest divisor of all values (not all are 0). Leaves values / divisor in `scaled` when it is above 1.
+cdef uint64_t common_divisor(const int64_t* values, int32_t n, int64_t* scaled) noexcept nogil:
+    cdef int32_t i, sample
+    cdef uint64_t divisor = 0
+    for sample in range(DIVISOR_SAMPLES):
+        divisor = divisor_of(magnitude(values[sample * n // DIVISOR_SAMPLES]), divisor)
+        if divisor == 1:
+            return 1
+    if divisor == 0:
+        i = 0
+        while values[i] == 0:
+            i += 1
+        divisor = magnitude(values[i])
+    while divisor > 1:
+        i = kernels.divide(values, n, divisor, scaled)
+        if i == n:
+            return divisor
+        divisor = divisor_of(magnitude(values[i]), divisor)
+    return 1
+
+
+cdef int64_t median(const int64_t* values, int32_t n) noexcept nogil:
+    cdef int64_t[MEDIAN_SAMPLES] sorted_values
+    cdef int64_t value
+    cdef int32_t i, j, count = MEDIAN_SAMPLES if n >= MEDIAN_SAMPLES else n
+    for i in range(count):
+        value = values[i * n // count]
+        j = i
+        while j > 0 and sorted_values[j - 1] > value:
+            sorted_values[j] = sorted_values[j - 1]
+            j -= 1
+        sorted_values[j] = value
+    return sorted_values[count // 2]
+
+
+cdef inline int64_t patch_bits(int32_t count, int32_t n, int32_t high_width) noexcept nogil:
+    return 24 + positions_bits(count, n) + count * (high_width + PATCH_PENALTY)
+
+
+# Improve the plan by a narrower window around `centre`, or from `low` up, if the values outside are few enough.
+cdef void plan_windows(const uint16_t* widths, int32_t n, int32_t step, int64_t anchor, bint centred, Plan* plan) noexcept nogil:
+    cdef int32_t width, top = 64, outside = 0
+    cdef int64_t bits
+    while top > 0 and widths[top] == 0:
+        top -= 1
+    for width in range(top, -1, -1):
+        bits = <int64_t> n * width
+        if outside:
+            bits += patch_bits(outside * step, n, top - width + 1)
+        if bits < plan.bits:
+            plan.bits = bits
+            plan.width = width
+            plan.base = anchor
+            if centred and width:
+                plan.base = <int64_t> (<uint64_t> anchor - (<uint64_t> 1 << (width - 1)))
+        outside += widths[width]
+        if outside * step > n // 4:
+            return
+
+
+cdef void plan_residuals(const int64_t* values, int32_t n, int32_t step, Plan* plan) noexcept nogil:
+    cdef int64_t low, high, centre
+    cdef uint16_t[65] from_low
+    cdef uint16_t[65] from_centre
+    kernels.range(values, n, &low, &high)
+    plan.base = low
+    plan.width = bit_length(<uint64_t> high - <uint64_t> low)
+    plan.bits = <int64_t> n * plan.width
+    if plan.width == 0:
+        return
+    centre = median(values, n)
+    kernels.widths(values, n, step, low, centre, from_low, from_centre)
+    plan_windows(from_low, n, step, low, False, plan)
+    plan_windows(from_centre, n, step, centre, True, plan)
+
+
+# ---- encoding ----
+
+cdef int64_t positions_bits(int32_t count, int32_t n) noexcept nogil:
+    cdef int32_t packed = count * bit_length(<uint64_t> (n - 1))
+    return n if n < packed else packed
+
+
+cdef int64_t positions_encode(const uint16_t* positions, int32_t count, int32_t n, uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] values
+    cdef int32_t i, width = bit_length(<uint64_t> (n - 1))
+    if count * width > n:
+        memset(out, 0, <size_t> ((n + 7) // 8))
+        for i in range(count):
+            out[positions[i] >> 3] |= <uint8_t> (1 << (positions[i] & 7))
+        return (n + 7) // 8
+    for i in range(count):
+        values[i] = positions[i]
+    return kernels.pack(values, count, 0, width, out)
+
+
+cdef int64_t patches_encode(const int64_t* values, int32_t n, Plan* plan, int32_t count, const uint16_t* positions,
+                            const int64_t* highs, int32_t high_width, uint8_t* out) noexcept nogil:
+    cdef int64_t size = positions_encode(positions, count, n, out)
+    return size + kernels.pack(highs, count, 0, high_width, out + size)
+
+
+# Write the width, the patches and the packed residuals; completes the flags in `first`.
+cdef uint8_t* residuals_encode(const int64_t* values, int32_t n, Plan* plan, uint8_t* first, uint8_t* out) noexcept nogil:
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef int64_t[BLOCK_POINTS] highs
+    cdef uint64_t residual, limit = low_bits(plan.width), all_highs = 0
+    cdef int32_t i, count = 0, high_width = 0
+    if plan.width < 64:
+        for i in range(n):
+            residual = <uint64_t> values[i] - <uint64_t> plan.base
+            if residual > limit:
+                positions[count] = <uint16_t> i
+                highs[count] = <int64_t> zigzag(<int64_t> residual >> plan.width)
+                all_highs |= <uint64_t> highs[count]
+                count += 1
+    if plan.width:
+        first[0] |= FLAG_PACKED
+        out[0] = <uint8_t> plan.width
+        out += 1
+    if count:
+        first[0] |= FLAG_PATCHED
+        high_width = bit_length(all_highs)
+        out = put_varint(out, <uint64_t> count)
+        out[0] = <uint8_t> high_width
+        out += 1
+    out += kernels.pack(values, n, plan.base, plan.width, out)
+    if count:
+        out += patches_encode(values, n, plan, count, positions, highs, high_width, out)
+    return out
+
+
+cdef inline int64_t place(int64_t origin, int64_t steps, uint64_t divisor) noexcept nogil:
+    return <int64_t> (<uint64_t> origin + <uint64_t> steps * divisor)
+
+
+cdef int64_t runs_encode(const int64_t* values, int32_t n, int32_t count, uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] heads
+    cdef int64_t[BLOCK_POINTS] lengths
+    cdef uint8_t* cursor
+    cdef int32_t i, start = 0, run = 0
+    for i in range(1, n + 1):
+        if i == n or values[i] != values[start]:
+            heads[run] = values[start]
+            lengths[run] = i - start - 1
+            run += 1
+            start = i
+    out[0] = FORM_RUNS
+    cursor = put_varint(out + 1, <uint64_t> count)
+    cursor += encode_forms(heads, count, cursor, False)
+    cursor += encode_forms(lengths, count, cursor, False)
+    return cursor - out
+
+
+cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint with_runs) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] shifted
+    cdef int64_t[BLOCK_POINTS] scaled
+    cdef int64_t[BLOCK_POINTS] steps
+    cdef int64_t[BLOCK_POINTS] turns
+    cdef int64_t[BLOCK_POINTS] line
+    cdef uint8_t[9 * 128 + 64] runs
+    cdef const int64_t* residuals
+    cdef const int64_t* chosen
+    cdef uint8_t* cursor = out + 1
+    cdef Plan plan, best
+    cdef uint64_t divisor
+    cdef int64_t origin = values[0], low, high, slope = 0, size, size_runs
+    cdef int32_t step, changes, form = FORM_BASE
+
+    kernels.range(values, n, &low, &high)
+    if low == high:
+        out[0] = FORM_BASE
+        return put_varint(cursor, zigzag(origin)) - out
+    kernels.difference(values, n, steps)
+    kernels.range(steps, n, &low, &high)
+    if low == high:
+        out[0] = FORM_DELTA
+        cursor = put_varint(cursor, zigzag(origin))
+        return put_varint(cursor, zigzag(low)) - out
+
+    changes = kernels.changes(values, n)
+    kernels.shift(values, n, origin, shifted)
+    divisor = common_divisor(shifted, n, scaled)
+    residuals = shifted
+    if divisor > 1:
+        residuals = scaled
+    chosen = residuals
+    step = SAMPLE_STEP if n >= 256 else 1
+    plan_residuals(residuals, n, step, &best)
+
+    kernels.range(residuals, n, &low, &high)
+    if -LINE_LIMIT < low and high < LINE_LIMIT:
+        slope = kernels.slope(residuals, n)
+        if slope:
+            kernels.line_subtract(residuals, n, slope, line)
+            plan_residuals(line, n, step, &plan)
+            plan.bits += 24
+            if plan.bits < best.bits:
+                best = plan
+                chosen = line
+                form = FORM_LINE
+    if divisor > 1:
+        kernels.difference(residuals, n, steps)
+    plan_residuals(steps, n, step, &plan)
+    plan.bits += 16
+    if plan.bits < best.bits:
+        best = plan
+        chosen = steps
+        form = FORM_DELTA
+    kernels.difference(steps, n, turns)
+    turns[1] = turns[2]
+    turns[0] = turns[2]
+    plan_residuals(turns, n, step, &plan)
+    plan.bits += 32
+    if plan.bits < best.bits:
+        best = plan
+        chosen = turns
+        form = FORM_TURN
+
+    plan_residuals(chosen, n, 1, &best)
+    out[0] = <uint8_t> form
+    if divisor > 1:
+        out[0] |= FLAG_SCALED
+        cursor = put_varint(cursor, divisor)
+    if form == FORM_BASE or form == FORM_LINE:
+        cursor = put_varint(cursor, zigzag(place(origin, best.base, divisor)))
+        if form == FORM_LINE:
+            cursor = put_varint(cursor, zigzag(slope))
+    else:
+        cursor = put_varint(cursor, zigzag(origin))
+        if form == FORM_TURN:
+            cursor = put_varint(cursor, zigzag(values[1] - values[0]))
+        cursor = put_varint(cursor, zigzag(best.base))
+    size = residuals_encode(chosen, n, &best, out, cursor) - out
+
+    if with_runs and changes < n // 8 and changes < size:
+        size_runs = runs_encode(values, n, changes + 1, runs)
+        if size_runs < size:
+            memcpy(out, runs, <size_t> size_runs)
+            return size_runs
+    return size
+
+
+cdef int64_t integer_encode(const int64_t* values, int32_t n, uint8_t* out) noexcept nogil:
+    return encode_forms(values, n, out, True)
+
+
+# ---- decoding ----
+
+cdef int64_t positions_decode(const uint8_t* data, int64_t size, int32_t count, int32_t n, uint16_t* positions) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] values
+    cdef int32_t i, position, found = 0, width = bit_length(<uint64_t> (n - 1))
+    cdef uint8_t byte
+    if count * width > n:
+        if size < (n + 7) // 8:
+            return -1
+        for i in range((n + 7) // 8):
+            byte = data[i]
+            while byte:
+                position = 8 * i + bit_length(byte & (~byte + 1)) - 1
+                if position >= n or found == count:
+                    return -1
+                positions[found] = <uint16_t> position
+                found += 1
+                byte &= byte - 1
+        return (n + 7) // 8 if found == count else -1
+    if size < packed_bytes(count, width):
+        return -1
+    kernels.unpack(data, count, width, 1, 0, values)
+    for i in range(count):
+        if values[i] >= n:
+            return -1
+        positions[i] = <uint16_t> values[i]
+    return packed_bytes(count, width)
+
+
+# Returns the first byte after the header, or NULL.
+cdef const uint8_t* header_decode(const uint8_t* data, const uint8_t* end, Header* header) noexcept nogil:
+    cdef uint8_t first
+    cdef const uint8_t* cursor = get_byte(data, end, &first)
+    memset(header, 0, sizeof(Header))
+    if cursor == NULL or first & FLAG_UNKNOWN:
+        return NULL
+    header.form = first & FORM_MASK
+    header.flags = first & ~FORM_MASK
+    header.divisor = 1
+    if header.form >= FORM_RUNS:
+        return NULL
+    if first & FLAG_SCALED:
+        cursor = get_varint(cursor, end, &header.divisor)
+    cursor = get_signed(cursor, end, &header.origin)
+    if header.form == FORM_LINE:
+        cursor = get_signed(cursor, end, &header.slope)
+    elif header.form != FORM_BASE:
+        if header.form == FORM_TURN:
+            cursor = get_signed(cursor, end, &header.step)
+        cursor = get_signed(cursor, end, &header.base)
+    if first & FLAG_PACKED:
+        cursor = get_byte(cursor, end, &header.width)
+        if header.width < 1 or header.width > 64:
+            return NULL
+    if first & FLAG_PATCHED:
+        cursor = get_varint(cursor, end, &header.patched)
+        cursor = get_byte(cursor, end, &header.high_width)
+        if header.high_width < 1 or header.high_width > 64 or header.patched < 1 or header.patched > BLOCK_POINTS:
+            return NULL
+    return cursor
+
+
+# Add the high bits of the patched residuals. Returns the bytes consumed, or -1.
+cdef int64_t patches_decode(const uint8_t* data, int64_t size, const Header* header, int32_t n, uint64_t scale,
+                            int64_t* out) noexcept nogil:
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef int64_t[BLOCK_POINTS] highs
+    cdef int32_t i, count = <int32_t> header.patched
+    cdef uint64_t high
+    cdef int64_t consumed
+    if count > n or header.width == 64:
+        return -1
+    consumed = positions_decode(data, size, count, n, positions)
+    if consumed < 0 or size - consumed < packed_bytes(count, header.high_width):
+        return -1
+    kernels.unpack(data + consumed, count, header.high_width, 1, 0, highs)
+    for i in range(count):
+        high = <uint64_t> unzigzag(<uint64_t> highs[i]) << header.width
+        out[positions[i]] = <int64_t> (<uint64_t> out[positions[i]] + high * scale)
+    return consumed + packed_bytes(count, header.high_width)
+
+
+cdef int64_t runs_decode(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] heads
+    cdef int64_t[BLOCK_POINTS] lengths
+    cdef const uint8_t* end = data + size
+    cdef uint64_t count
+    cdef int64_t consumed
+    cdef int32_t run, i, at = 0, stop
+    cdef const uint8_t* cursor = get_varint(data + 1, end, &count)
+    if cursor == NULL or data[0] != FORM_RUNS or count < 1 or count > <uint64_t> n:
+        return -1
+    consumed = decode_forms(cursor, end - cursor, heads, <int32_t> count)
+    if consumed < 0:
+        return -1
+    cursor += consumed
+    consumed = decode_forms(cursor, end - cursor, lengths, <int32_t> count)
+    if consumed < 0:
+        return -1
+    cursor += consumed
+    for run in range(<int32_t> count):
+        if <uint64_t> lengths[run] >= <uint64_t> (n - at):
+            return -1
+        stop = at + <int32_t> lengths[run] + 1
+        for i in range(at, stop):
+            out[i] = heads[run]
+        at = stop
+    return cursor - data if at == n else -1
+
+
+cdef int64_t decode_forms(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
+    cdef Header header
+    cdef const uint8_t* end = data + size
+    cdef const uint8_t* cursor = header_decode(data, end, &header)
+    cdef uint64_t scale = header.divisor, base = <uint64_t> header.origin
+    cdef int64_t consumed
+    if cursor == NULL or end - cursor < packed_bytes(n, header.width):
+        return -1
+    if header.form == FORM_DELTA or header.form == FORM_TURN:
+        base = <uint64_t> header.base * scale
+    elif header.form == FORM_LINE and scale != 1:
+        scale, base = 1, 0
+    kernels.unpack(cursor, n, header.width, scale, base, out)
+    cursor += packed_bytes(n, header.width)
+    if header.flags & FLAG_PATCHED:
+        consumed = patches_decode(cursor, end - cursor, &header, n, scale, out)
+        if consumed < 0:
+            return -1
+        cursor += consumed
+    if header.form == FORM_DELTA:
+        kernels.prefix(out, n, header.origin)
+    elif header.form == FORM_TURN:
+        # out[1] must become the first difference and out[0] is free, so both sums start after it.
+        out[0] = 0
+        if n > 1:
+            out[1] = 0
+        kernels.prefix(out, n, header.step)
+        kernels.prefix(out, n, header.origin)
+    elif header.form == FORM_LINE:
+        kernels.line_add(out, n, header.slope)
+        if header.divisor != 1:
+            kernels.scale(out, n, header.divisor, <uint64_t> header.origin)
+    return cursor - data
+
+
+cdef int64_t integer_decode(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
+    if size < 1 or n < 1 or n > BLOCK_POINTS:
+        return -1
+    if data[0] & FORM_MASK == FORM_RUNS:
+        return runs_decode(data, size, out, n)
+    return decode_forms(data, size, out, n)
+
+
+# ---- the Python-visible doors ----
+
+def cpu() -> str:
+    return dispatch.cpu()
+
+
+def encode(values) -> bytes:
+    if not isinstance(values, np.ndarray) or values.dtype != np.int64 or values.ndim != 1:
+        raise InputError("integer.encode takes a one-dimensional int64 array; convert with numpy.ascontiguousarray(x, 'int64')")
+    if not 1 <= len(values) <= BLOCK_POINTS:
+        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {len(values)}; cut the array")
+    cdef const int64_t[::1] source = np.ascontiguousarray(values)
+    cdef int32_t n = <int32_t> source.shape[0]
+    cdef bytearray out = bytearray(integer_bound(n))
+    cdef uint8_t[::1] target = out
+    cdef int64_t size
+    with nogil:
+        size = integer_encode(&source[0], n, &target[0])
+    return bytes(target[:size])
+
+
+def decode(data, int32_t n):
+    if not 1 <= n <= BLOCK_POINTS:
+        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {n}")
+    if len(data) == 0:
+        raise CorruptionError("integer block", expected="at least one byte", found="none")
+    cdef const uint8_t[::1] source = data
+    values = np.empty(BLOCK_POINTS, np.int64)
+    cdef int64_t[::1] target = values
+    cdef int64_t consumed
+    with nogil:
+        consumed = integer_decode(&source[0], source.shape[0], &target[0], n)
+    if consumed < 0:
+        raise CorruptionError("integer block", expected=f"a block of {n} values", found=f"{source.shape[0]} inconsistent bytes")
+    return values[:n].copy()
+
+
+cdef object integer_describe(const uint8_t* data, int64_t size):
+    cdef Header header
+    cdef const uint8_t* cursor
+    cdef uint64_t count
+    if size > 0 and data[0] == FORM_RUNS:
+        cursor = get_varint(data + 1, data + size, &count)
+        if cursor == NULL:
+            raise CorruptionError("integer block", expected="a count of runs", found="no such field")
+        return {"form": "runs", "runs": count, "values": integer_describe(cursor, data + size - cursor)}
+    if header_decode(data, data + size, &header) == NULL:
+        raise CorruptionError("integer block", expected="a header", found="inconsistent bytes")
+    return {
+        "form": FORMS[header.form],
+        "width": header.width,
+        "divisor": header.divisor,
+        "exceptions": header.patched,
+        "exception_width": header.high_width,
+        "origin": header.origin,
+    }
+
+
+def describe(data) -> dict:
+    cdef const uint8_t[::1] source = data
+    if source.shape[0] == 0:
+        raise CorruptionError("integer block", expected="at least one byte", found="none")
+    return integer_describe(&source[0], source.shape[0])

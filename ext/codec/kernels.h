@@ -1,0 +1,497 @@
+/* The loops of the codecs over one block, plain C that the compiler vectorises; dispatch.h includes this once per CPU target.
+ *
+ * n is 1 to KERNEL_BLOCK. Arrays that are written have room for KERNEL_BLOCK values and may be filled beyond n.
+ * Nothing here reads beyond the packed_bytes(n, width) bytes that the caller has checked. Integers wrap.
+ */
+
+/* ---- bit packing ----
+ * In lanes: value i sits in lane i % L of row i / L; the bits of a lane's rows follow one another in words that are interleaved
+ * between the lanes, so a row decodes with the same shift in all lanes and values come out in natural order.
+ * L is 32 words of 32 bits for widths up to 32, else 16 words of 64 bits: 128 bytes a word row in both.
+ * Sequential: value i sits in bits i * width and up. */
+
+static int64_t KERNEL(pack_lanes)(const uint64_t *residuals, int32_t n, int32_t width, uint8_t *out) {
+    int64_t size = lane_bytes(n, width);
+    if (width <= 32) {
+        uint32_t words[KERNEL_BLOCK] = {0};
+        for (int32_t row = 0; row * 32 < n; row++) {
+            int32_t word = row * width >> 5, shift = row * width & 31;
+            const uint64_t *in = residuals + row * 32;
+            for (int32_t lane = 0; lane < 32; lane++)
+                words[word * 32 + lane] |= (uint32_t)in[lane] << shift;
+            if (shift + width > 32)
+                for (int32_t lane = 0; lane < 32; lane++)
+                    words[word * 32 + 32 + lane] |= (uint32_t)in[lane] >> (32 - shift);
+        }
+        memcpy(out, words, (size_t)size);
+    } else {
+        uint64_t words[KERNEL_BLOCK] = {0};
+        for (int32_t row = 0; row * 16 < n; row++) {
+            int32_t word = row * width >> 6, shift = row * width & 63;
+            const uint64_t *in = residuals + row * 16;
+            for (int32_t lane = 0; lane < 16; lane++)
+                words[word * 16 + lane] |= in[lane] << shift;
+            if (shift + width > 64)
+                for (int32_t lane = 0; lane < 16; lane++)
+                    words[word * 16 + 16 + lane] |= in[lane] >> (64 - shift);
+        }
+        memcpy(out, words, (size_t)size);
+    }
+    return size;
+}
+
+static int64_t KERNEL(pack_sequential)(const uint64_t *residuals, int32_t n, int32_t width, uint8_t *out) {
+    uint8_t *cursor = out;
+    uint64_t word = 0;
+    int32_t filled = 0;
+    for (int32_t i = 0; i < n; i++) {
+        word |= residuals[i] << filled;
+        filled += width;
+        if (filled >= 64) {
+            memcpy(cursor, &word, 8);
+            cursor += 8;
+            filled -= 64;
+            word = filled ? residuals[i] >> (width - filled) : 0;
+        }
+    }
+    int32_t rest = (filled + 7) / 8;
+    memcpy(cursor, &word, (size_t)rest);
+    return cursor + rest - out;
+}
+
+/* Pack the low `width` bits of values[i] - base; returns packed_bytes(n, width). */
+static int64_t KERNEL(pack)(const int64_t *values, int32_t n, int64_t base, int32_t width, uint8_t *out) {
+    uint64_t residuals[KERNEL_BLOCK + 32], mask = low_bits(width);
+    if (width == 0)
+        return 0;
+    for (int32_t i = 0; i < n; i++)
+        residuals[i] = ((uint64_t)values[i] - (uint64_t)base) & mask;
+    if (!uses_lanes(n, width))
+        return KERNEL(pack_sequential)(residuals, n, width, out);
+    memset(residuals + n, 0, 32 * sizeof(uint64_t));
+    return KERNEL(pack_lanes)(residuals, n, width, out);
+}
+
+static inline __attribute__((always_inline)) void KERNEL(row32)(const word32 *in, uint32_t *out, int32_t row, int32_t width) {
+    int32_t word = row * width >> 5, shift = row * width & 31;
+    uint32_t mask = (uint32_t)low_bits(width);
+    in += word * 32;
+    out += row * 32;
+    if (shift + width <= 32)
+        for (int32_t lane = 0; lane < 32; lane++)
+            out[lane] = (in[lane] >> shift) & mask;
+    else
+        for (int32_t lane = 0; lane < 32; lane++)
+            out[lane] = ((in[lane] >> shift) | (in[lane + 32] << (32 - shift))) & mask;
+}
+
+/* One function per width for whole blocks: all shifts and masks are constants. */
+#define ROWS_4(row, width)                      \
+    KERNEL(row32)(in, out, row, width);         \
+    KERNEL(row32)(in, out, row + 1, width);     \
+    KERNEL(row32)(in, out, row + 2, width);     \
+    KERNEL(row32)(in, out, row + 3, width);
+#define UNPACK_WIDTH(width)                                                        \
+    static void KERNEL(unpack_##width)(const word32 *in, uint32_t *restrict out) { \
+        ROWS_4(0, width) ROWS_4(4, width) ROWS_4(8, width) ROWS_4(12, width)       \
+        ROWS_4(16, width) ROWS_4(20, width) ROWS_4(24, width) ROWS_4(28, width)    \
+    }
+UNPACK_WIDTH(1) UNPACK_WIDTH(2) UNPACK_WIDTH(3) UNPACK_WIDTH(4) UNPACK_WIDTH(5) UNPACK_WIDTH(6) UNPACK_WIDTH(7) UNPACK_WIDTH(8)
+UNPACK_WIDTH(9) UNPACK_WIDTH(10) UNPACK_WIDTH(11) UNPACK_WIDTH(12) UNPACK_WIDTH(13) UNPACK_WIDTH(14) UNPACK_WIDTH(15) UNPACK_WIDTH(16)
+UNPACK_WIDTH(17) UNPACK_WIDTH(18) UNPACK_WIDTH(19) UNPACK_WIDTH(20) UNPACK_WIDTH(21) UNPACK_WIDTH(22) UNPACK_WIDTH(23) UNPACK_WIDTH(24)
+UNPACK_WIDTH(25) UNPACK_WIDTH(26) UNPACK_WIDTH(27) UNPACK_WIDTH(28) UNPACK_WIDTH(29) UNPACK_WIDTH(30) UNPACK_WIDTH(31) UNPACK_WIDTH(32)
+#undef ROWS_4
+#undef UNPACK_WIDTH
+
+static void (*const KERNEL(unpack_block)[33])(const word32 *, uint32_t *restrict) = {
+    NULL, KERNEL(unpack_1), KERNEL(unpack_2), KERNEL(unpack_3), KERNEL(unpack_4), KERNEL(unpack_5), KERNEL(unpack_6),
+    KERNEL(unpack_7), KERNEL(unpack_8), KERNEL(unpack_9), KERNEL(unpack_10), KERNEL(unpack_11), KERNEL(unpack_12),
+    KERNEL(unpack_13), KERNEL(unpack_14), KERNEL(unpack_15), KERNEL(unpack_16), KERNEL(unpack_17), KERNEL(unpack_18),
+    KERNEL(unpack_19), KERNEL(unpack_20), KERNEL(unpack_21), KERNEL(unpack_22), KERNEL(unpack_23), KERNEL(unpack_24),
+    KERNEL(unpack_25), KERNEL(unpack_26), KERNEL(unpack_27), KERNEL(unpack_28), KERNEL(unpack_29), KERNEL(unpack_30),
+    KERNEL(unpack_31), KERNEL(unpack_32)};
+
+static void KERNEL(unpack_lanes64)(const word64 *data, int32_t n, int32_t width, uint64_t *restrict out) {
+    uint64_t mask = low_bits(width);
+    for (int32_t row = 0; row * 16 < n; row++) {
+        int32_t word = row * width >> 6, shift = row * width & 63;
+        const word64 *in = data + word * 16;
+        if (shift + width <= 64)
+            for (int32_t lane = 0; lane < 16; lane++)
+                out[row * 16 + lane] = (in[lane] >> shift) & mask;
+        else
+            for (int32_t lane = 0; lane < 16; lane++)
+                out[row * 16 + lane] = ((in[lane] >> shift) | (in[lane + 16] << (64 - shift))) & mask;
+    }
+}
+
+static void KERNEL(unpack_sequential)(const uint8_t *data, int32_t n, int32_t width, uint64_t *restrict out) {
+    int64_t size = ((int64_t)n * width + 7) / 8;
+    uint64_t mask = low_bits(width);
+    int32_t i = 0;
+    if (width <= 56) {
+        /* One unaligned load holds a whole value. All but the last few loads end inside the data. */
+        int32_t safe = size >= 8 ? (int32_t)(((size - 8) * 8 + 7) / width) + 1 : 0;
+        if (safe > n)
+            safe = n;
+        for (; i < safe; i++) {
+            int32_t bit = i * width;
+            uint64_t word;
+            memcpy(&word, data + (bit >> 3), 8);
+            out[i] = (word >> (bit & 7)) & mask;
+        }
+    }
+    for (; i < n; i++) {
+        int32_t bit = i * width, byte = bit >> 3, shift = bit & 7;
+        uint8_t near[16] = {0};
+        uint64_t word;
+        memcpy(near, data + byte, (size_t)(size - byte < 9 ? size - byte : 9));
+        memcpy(&word, near, 8);
+        word >>= shift;
+        if (shift)
+            word |= (uint64_t)near[8] << (64 - shift);
+        out[i] = word & mask;
+    }
+}
+
+static void KERNEL(scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t base) {
+    if (scale == 1)
+        for (int32_t i = 0; i < n; i++)
+            values[i] = (int64_t)((uint64_t)values[i] + base);
+    else
+        for (int32_t i = 0; i < n; i++)
+            values[i] = (int64_t)((uint64_t)values[i] * scale + base);
+}
+
+/* out[i] = packed[i] * scale + base. */
+static void KERNEL(unpack)(const uint8_t *data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t *restrict out) {
+    if (width == 0) {
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (int64_t)base;
+        return;
+    }
+    if (width > 32 || !uses_lanes(n, width)) {
+        if (uses_lanes(n, width))
+            KERNEL(unpack_lanes64)((const word64 *)data, n, width, (uint64_t *)out);
+        else
+            KERNEL(unpack_sequential)(data, n, width, (uint64_t *)out);
+        if (scale != 1 || base != 0)
+            KERNEL(scale)(out, n, scale, base);
+        return;
+    }
+    uint32_t words[KERNEL_BLOCK] __attribute__((aligned(64)));
+    if (n > KERNEL_BLOCK - 32)
+        KERNEL(unpack_block)[width]((const word32 *)data, words);
+    else
+        for (int32_t row = 0; row * 32 < n; row++)
+            KERNEL(row32)((const word32 *)data, words, row, width);
+    if (scale == 1)
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (int64_t)(words[i] + base);
+    else if (scale <= UINT32_MAX) {
+        uint32_t factor = (uint32_t)scale; /* 32 by 32 bits is one instruction */
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (int64_t)((uint64_t)words[i] * factor + base);
+    } else
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (int64_t)(words[i] * scale + base);
+}
+
+/* ---- transforms of integers ---- */
+
+static void KERNEL(range)(const int64_t *values, int32_t n, int64_t *low, int64_t *high) {
+    int64_t smallest = values[0], largest = values[0];
+    for (int32_t i = 0; i < n; i++) {
+        smallest = values[i] < smallest ? values[i] : smallest;
+        largest = values[i] > largest ? values[i] : largest;
+    }
+    *low = smallest;
+    *high = largest;
+}
+
+static void KERNEL(shift)(const int64_t *values, int32_t n, int64_t base, int64_t *restrict out) {
+    for (int32_t i = 0; i < n; i++)
+        out[i] = (int64_t)((uint64_t)values[i] - (uint64_t)base);
+}
+
+/* out[i] = values[i] - values[i - 1]; out[0] = out[1], so that it widens nothing. Needs n >= 2. */
+static void KERNEL(difference)(const int64_t *values, int32_t n, int64_t *restrict out) {
+    for (int32_t i = 1; i < n; i++)
+        out[i] = (int64_t)((uint64_t)values[i] - (uint64_t)values[i - 1]);
+    out[0] = out[1];
+}
+
+/* How often a value differs from the one before. */
+static int32_t KERNEL(changes)(const int64_t *values, int32_t n) {
+    uint64_t count = 0;
+    for (int32_t i = 1; i < n; i++)
+        count += values[i] != values[i - 1];
+    return (int32_t)count;
+}
+
+/* Slope per value in 1/65536 between the means of both halves: single outliers and jitter at the ends hardly move it.
+ * Values are below 2^44 in magnitude (the caller checks), so nothing overflows. Needs n >= 2. */
+static int64_t KERNEL(slope)(const int64_t *values, int32_t n) {
+    int32_t half = n / 2;
+    int64_t before = 0, after = 0;
+    for (int32_t i = 0; i < half; i++)
+        before += values[i];
+    for (int32_t i = n - half; i < n; i++)
+        after += values[i];
+    int64_t rise = after - before, run = (int64_t)half * (n - half);
+    return rise / run * 65536 + rise % run * 65536 / run;
+}
+
+/* floor(i * slope / 65536) with logical shifts only: AVX2 has no arithmetic one for 64 bits. */
+#define LINE_AT(i, slope) ((((uint64_t)(i) * (uint64_t)(slope) + (1ull << 63)) >> 16) - (1ull << 47))
+
+static void KERNEL(line_subtract)(const int64_t *values, int32_t n, int64_t slope, int64_t *restrict out) {
+    for (int32_t i = 0; i < n; i++)
+        out[i] = (int64_t)((uint64_t)values[i] - LINE_AT(i, slope));
+}
+
+static void KERNEL(line_add)(int64_t *values, int32_t n, int64_t slope) {
+    uint64_t at = 1ull << 63;
+    for (int32_t i = 0; i < n; i++, at += (uint64_t)slope)
+        values[i] = (int64_t)((uint64_t)values[i] + (at >> 16) - (1ull << 47));
+}
+
+/* out[i] = values[i] / divisor, read as signed; returns the first index that leaves a remainder, or n.
+ * Multiplies by the inverse of the odd part modulo 2^64: exact where the division is, and out of range where it is not. */
+static int32_t KERNEL(divide)(const int64_t *values, int32_t n, uint64_t divisor, int64_t *restrict out) {
+    int32_t zeros = __builtin_ctzll(divisor);
+    uint64_t odd = divisor >> zeros, inverse = odd, low = low_bits(zeros), wrong = 0;
+    uint64_t limit = (1ull << 63) / odd;
+    for (int32_t k = 0; k < 5; k++) /* 3 correct bits at first, twice as many each time */
+        inverse *= 2 - odd * inverse;
+    for (int32_t i = 0; i < n; i++)
+        out[i] = (int64_t)((uint64_t)(values[i] >> zeros) * inverse);
+    if (odd == 1) {
+        for (int32_t i = 0; i < n; i++)
+            wrong |= (uint64_t)values[i] & low;
+    } else {
+        int64_t smallest = 0, largest = 0;
+        for (int32_t i = 0; i < n; i++) {
+            wrong |= (uint64_t)values[i] & low;
+            smallest = out[i] < smallest ? out[i] : smallest;
+            largest = out[i] > largest ? out[i] : largest;
+        }
+        wrong |= (uint64_t)largest > limit || 0 - (uint64_t)smallest > limit;
+    }
+    if (!wrong)
+        return n;
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t magnitude = out[i] < 0 ? 0 - (uint64_t)out[i] : (uint64_t)out[i];
+        if (((uint64_t)values[i] & low) || (odd != 1 && magnitude > limit))
+            return i;
+    }
+    return n;
+}
+
+/* values[i] = start + values[1] + ... + values[i], in four chains that run side by side. */
+static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
+    int32_t quarter = n / 4;
+    uint64_t first = 0, second = 0, third = 0;
+    values[0] = 0;
+    for (int32_t i = 0; i < quarter; i++) {
+        first += (uint64_t)values[i];
+        second += (uint64_t)values[quarter + i];
+        third += (uint64_t)values[2 * quarter + i];
+    }
+    uint64_t a = (uint64_t)start, b = a + first, c = b + second, d = c + third;
+    for (int32_t i = 0; i < quarter; i++) {
+        a += (uint64_t)values[i];
+        b += (uint64_t)values[quarter + i];
+        c += (uint64_t)values[2 * quarter + i];
+        d += (uint64_t)values[3 * quarter + i];
+        values[i] = (int64_t)a;
+        values[quarter + i] = (int64_t)b;
+        values[2 * quarter + i] = (int64_t)c;
+        values[3 * quarter + i] = (int64_t)d;
+    }
+    for (int32_t i = 4 * quarter; i < n; i++) {
+        d += (uint64_t)values[i];
+        values[i] = (int64_t)d;
+    }
+}
+
+/* Count, over every step-th value, the width of the window that would just hold it: [low, low + 2^w) in from_low, and
+ * [centre - 2^(w-1), centre + 2^(w-1)) in from_centre, where width 0 holds the centre alone. */
+static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64_t low, int64_t centre, uint16_t *from_low,
+                           uint16_t *from_centre) {
+    memset(from_low, 0, 65 * sizeof(uint16_t));
+    memset(from_centre, 0, 65 * sizeof(uint16_t));
+    for (int32_t i = 0; i < n; i += step) {
+        uint64_t above = (uint64_t)values[i] - (uint64_t)low;
+        uint64_t beside = (uint64_t)values[i] - (uint64_t)centre;
+        uint64_t folded = beside ^ (uint64_t)((int64_t)beside >> 63);
+        from_low[64 - __builtin_clzll(above | 1) - (above == 0)]++;
+        from_centre[65 - __builtin_clzll(folded | 1) - (folded == 0) - (beside == 0)]++;
+    }
+}
+
+/* ---- floats ---- */
+
+/* x / 10^k for an integer |x| < 2^51 and k <= 15, correctly rounded either way.
+ * With FMA: q = x * y with y = RN(10^-k) is off by at most 1.5 units in the last place, so the residual x - q * 10^k is exact (its
+ * odd part 5^k has 35 bits), and q + residual * y is within 1.5 * 2^-53 units of the true quotient. The true quotient is either
+ * exact or at least 0.5 / 10^k units away from a tie, which is more, so rounding once gives what the division gives. */
+static inline __attribute__((always_inline)) double KERNEL(decimal_quotient)(double x, double power, double reciprocal) {
+#if KERNEL_FMA
+    double quotient = x * reciprocal;
+    return __builtin_fma(__builtin_fma(-quotient, power, x), reciprocal, quotient);
+#else
+    (void)reciprocal;
+    return x / power;
+#endif
+}
+
+/* Integers d with values[i] == d / 10^exponent (as a float32 first, when `single`); wrong[i] is 1 where there is none.
+ * Returns how many are wrong. */
+static int32_t KERNEL(decimal_encode)(const double *values, int32_t n, int32_t exponent, int32_t single, int64_t *restrict out,
+                                      uint64_t *restrict wrong) {
+    double power = POWER[exponent], reciprocal = RECIPROCAL[exponent];
+    uint64_t count = 0;
+    if (single)
+        for (int32_t i = 0; i < n; i++) {
+            double scaled = values[i] * power;
+            scaled = fabs(scaled) < DECIMAL_LIMIT ? scaled : 0.0;
+            int64_t integer = double_integer(scaled);
+            double back = (double)(float)KERNEL(decimal_quotient)(integer_double(integer), power, reciprocal);
+            out[i] = integer;
+            wrong[i] = double_bits(back) != double_bits(values[i]);
+        }
+    else
+        for (int32_t i = 0; i < n; i++) {
+            double scaled = values[i] * power;
+            scaled = fabs(scaled) < DECIMAL_LIMIT ? scaled : 0.0;
+            int64_t integer = double_integer(scaled);
+            double back = KERNEL(decimal_quotient)(integer_double(integer), power, reciprocal);
+            out[i] = integer;
+            wrong[i] = double_bits(back) != double_bits(values[i]);
+        }
+    for (int32_t i = 0; i < n; i++)
+        count += wrong[i];
+    return (int32_t)count;
+}
+
+static void KERNEL(decimal_decode)(const int64_t *values, int32_t n, int32_t exponent, int32_t single, double *restrict out) {
+    double power = POWER[exponent], reciprocal = RECIPROCAL[exponent];
+    if (single)
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (double)(float)KERNEL(decimal_quotient)(integer_double(values[i]), power, reciprocal);
+    else if (exponent == 0)
+        for (int32_t i = 0; i < n; i++)
+            out[i] = integer_double(values[i]);
+    else
+        for (int32_t i = 0; i < n; i++)
+            out[i] = KERNEL(decimal_quotient)(integer_double(values[i]), power, reciprocal);
+}
+
+/* Bit patterns as integers in the order of the values: negative ones have their magnitude bits turned over. */
+static void KERNEL(ordered_encode)(const double *values, int32_t n, int64_t *restrict out) {
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t bits = double_bits(values[i]);
+        out[i] = (int64_t)(bits ^ ((0 - (bits >> 63)) >> 1));
+    }
+}
+
+static void KERNEL(ordered_decode)(const int64_t *values, int32_t n, double *restrict out) {
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t bits = (uint64_t)values[i];
+        out[i] = bits_double(bits ^ ((0 - (bits >> 63)) >> 1));
+    }
+}
+
+/* The same for values that are exact as float32; returns how many are not. */
+static int32_t KERNEL(single_encode)(const double *values, int32_t n, int64_t *restrict out) {
+    uint64_t wrong = 0;
+    for (int32_t i = 0; i < n; i++) {
+        float narrow = (float)values[i];
+        uint32_t bits;
+        memcpy(&bits, &narrow, 4);
+        wrong += double_bits((double)narrow) != double_bits(values[i]);
+        out[i] = (int32_t)(bits ^ ((0 - (bits >> 31)) >> 1));
+    }
+    return (int32_t)wrong;
+}
+
+static void KERNEL(single_decode)(const int64_t *values, int32_t n, double *restrict out) {
+    for (int32_t i = 0; i < n; i++) {
+        uint32_t bits = (uint32_t)values[i];
+        float narrow;
+        bits ^= (0 - (bits >> 31)) >> 1;
+        memcpy(&narrow, &bits, 4);
+        out[i] = narrow;
+    }
+}
+
+/* out[i] = table[codes[i]]; returns how many codes are not below count. The table has room for KERNEL_BLOCK values. */
+static int32_t KERNEL(lookup)(const int64_t *codes, int32_t n, const double *table, int32_t count, double *restrict out) {
+    uint64_t wrong = 0;
+    for (int32_t i = 0; i < n; i++)
+        wrong |= (uint64_t)((uint64_t)codes[i] >= (uint64_t)count);
+    if (!wrong)
+        for (int32_t i = 0; i < n; i++)
+            out[i] = table[codes[i]];
+    return (int32_t)wrong;
+}
+
+/* Cut every bit pattern after its `width` low bits; the rest is looked up in `lefts`. Returns how many are not found there, with
+ * their indexes in `wrong`; their code is 0. */
+static int32_t KERNEL(split_encode)(const double *values, int32_t n, int32_t width, const uint16_t *lefts, int32_t count,
+                                    int64_t *restrict rights, int64_t *restrict codes, uint16_t *restrict wrong) {
+    uint64_t mask = low_bits(width);
+    int32_t missing = 0;
+    for (int32_t i = 0; i < n; i++) {
+        rights[i] = (int64_t)(double_bits(values[i]) & mask);
+        codes[i] = -1;
+    }
+    for (int32_t code = 0; code < count; code++)
+        for (int32_t i = 0; i < n; i++)
+            codes[i] = double_bits(values[i]) >> width == lefts[code] ? code : codes[i];
+    for (int32_t i = 0; i < n; i++)
+        if (codes[i] < 0) {
+            codes[i] = 0;
+            wrong[missing++] = (uint16_t)i;
+        }
+    return missing;
+}
+
+/* `lefts` has eight entries; codes are below eight. */
+static void KERNEL(split_decode)(const int64_t *rights, const int64_t *codes, int32_t n, int32_t width, const uint16_t *lefts,
+                                 double *restrict out) {
+    uint64_t table[8];
+    for (int32_t code = 0; code < 8; code++)
+        table[code] = (uint64_t)lefts[code] << width;
+    for (int32_t i = 0; i < n; i++)
+        out[i] = bits_double((uint64_t)rights[i] | table[codes[i] & 7]);
+}
+
+#undef LINE_AT
+
+static const Kernels KERNEL(table) = {
+    KERNEL_NAME,
+    KERNEL(pack),
+    KERNEL(unpack),
+    KERNEL(range),
+    KERNEL(difference),
+    KERNEL(changes),
+    KERNEL(slope),
+    KERNEL(line_subtract),
+    KERNEL(line_add),
+    KERNEL(shift),
+    KERNEL(divide),
+    KERNEL(scale),
+    KERNEL(prefix),
+    KERNEL(widths),
+    KERNEL(decimal_encode),
+    KERNEL(decimal_decode),
+    KERNEL(ordered_encode),
+    KERNEL(ordered_decode),
+    KERNEL(single_encode),
+    KERNEL(single_decode),
+    KERNEL(lookup),
+    KERNEL(split_encode),
+    KERNEL(split_decode),
+};

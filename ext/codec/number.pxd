@@ -1,0 +1,14 @@
+# Blocks of float64 values to bytes and back, every bit pattern kept. Format: docs/format/block-codecs.md.
+# n is 1 to BLOCK_POINTS everywhere.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+# Largest encoded size in bytes.
+cdef int64_t number_bound(int32_t n) noexcept nogil
+
+# Returns the bytes written; `out` holds number_bound(n). `exponent_hint` is the decimal exponent of the series' last block
+# (-1: none) and takes that of this one; it saves a search and never changes the bytes.
+cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_t* exponent_hint) noexcept nogil
+
+# Returns the bytes consumed, or -1 when they are damaged; `out` has room for BLOCK_POINTS values whatever n is.
+cdef int64_t number_decode(const uint8_t* data, int64_t size, double* out, int32_t n) noexcept nogil

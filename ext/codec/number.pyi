@@ -1,0 +1,15 @@
+"""Blocks of float64 values to bytes and back, every bit pattern kept. Format: docs/format/block-codecs.md."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+def encode(values: NDArray[np.float64], exponent_hint: int = -1) -> bytes:
+    """Encode one block of 1 to 1,024 values, shape (n,) float64. The same values give the same bytes on every CPU."""
+
+def decode(data: bytes, n: int) -> NDArray[np.float64]:
+    """Decode the n values that `encode` wrote, as a new array; raises CorruptionError when the bytes are damaged."""
+
+def describe(data: bytes) -> dict[str, Any]:
+    """Tell how a block is encoded, from its header alone."""

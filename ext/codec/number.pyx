@@ -1,0 +1,545 @@
+"""Blocks of float64 values to bytes and back, every bit pattern kept.
+
+Most readings are decimals: v == d / 10^k, and the integers d pack well. What is no decimal is patched; blocks that have none are
+packed as a dictionary of few values, as float32 or float64 bit patterns in the order of the values, or split into a few
+distinct left parts and the bits at the right. Format: docs/format/block-codecs.md.
+"""
+
+import numpy as np
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.string cimport memcpy, memset
+
+from tsengine.core.codec.dispatch cimport bit_length, is_decimal, kernels, packed_bytes
+from tsengine.core.codec.fields cimport get_byte, get_varint, put_varint
+from tsengine.core.codec.integer cimport (
+    integer_bound,
+    integer_decode,
+    integer_describe,
+    integer_encode,
+    positions_decode,
+    positions_encode,
+)
+from tsengine.core.limits cimport BLOCK_POINTS
+
+from tsengine.errors import CorruptionError, InputError
+
+# How the values are written. Stored: never renumber.
+cdef enum Mode:
+    MODE_BITS = 0           # bit patterns in order, as an integer block
+    MODE_SINGLE = 1         # the same of float32
+    MODE_DECIMAL = 2        # integers d, v = d / 10^exponent
+    MODE_DECIMAL_SINGLE = 3  # the same, rounded to float32
+    MODE_DICTIONARY = 4     # distinct values, and an integer block of indexes
+    MODE_SPLIT = 5          # few left parts, and raw bits at the right
+    MODE_MASK = 7
+
+# Bits of the first byte beside the mode. Stored.
+cdef enum:
+    EXPONENT_SHIFT = 3
+    EXPONENT_MASK = 120
+    FLAG_PATCHED = 128      # decimals and split: some values are stored apart
+
+cdef enum:
+    EXPONENT_MAX = 15
+    EXPONENT_SINGLE_MAX = 9
+    SAMPLES = 32            # values that choose the mode
+    DISTINCT_SAMPLES = 64
+    DISTINCT_LIMIT = 32     # distinct values of the sample above which no dictionary is tried
+    DICTIONARY_LIMIT = 255  # values of a dictionary
+    SLOTS = 1024            # hash table of the dictionary, a power of two
+    LEFTS = 8               # left parts of a split
+    LEFT_BITS = 16
+    SPLIT_OVERHEAD = 64     # first fields of a split and of its patches, bytes
+    # Bytes of a decimal block per value above which the others are tried as well.
+    DENSE_BYTES = 5
+
+MODES = ("bits", "single", "decimal", "decimal_single", "dictionary", "split")
+
+
+cdef int64_t number_bound(int32_t n) noexcept nogil:
+    # MODE_BITS is always a candidate and adds a byte to its integer block; every other candidate is built apart.
+    return integer_bound(n) + 1
+
+
+# Room for a candidate: an integer block, positions, and up to n patches as another integer block.
+cdef enum:
+    SCRATCH = 9 * 1024 * 2 + 128 + 256 + 64
+
+
+# ---- decimals ----
+
+# The smallest exponent that makes a decimal of most sampled values, or -1. One value raises it until it fits; a value that never
+# fits is an outlier, and too many of them mean that the block is not decimal.
+cdef int32_t find_exponent(const double* values, int32_t n, int32_t single, int32_t hint) noexcept nogil:
+    cdef int32_t sample, trial, exponent = 0, outliers = 0, count = SAMPLES if n >= SAMPLES else n
+    cdef int32_t largest = EXPONENT_SINGLE_MAX if single else EXPONENT_MAX
+    cdef double value
+    if 0 < hint <= largest and is_decimal(values[0], hint, single) and not is_decimal(values[0], hint - 1, single):
+        exponent = hint  # what the first value would lead to
+    for sample in range(count):
+        value = values[sample * n // count]
+        if is_decimal(value, exponent, single):
+            continue
+        trial = exponent + 1
+        while trial <= largest and not is_decimal(value, trial, single):
+            trial += 1
+        if trial <= largest:
+            exponent = trial
+        else:
+            outliers += 1
+            if 2 * outliers > count:
+                return -1
+    return exponent
+
+
+# Patched values take the integer before them, so that they widen nothing.
+cdef void fill_wrong(int64_t* integers, int32_t n, const uint64_t* wrong) noexcept nogil:
+    cdef int32_t i = 0
+    cdef int64_t last
+    while wrong[i]:
+        i += 1
+    last = integers[i]
+    for i in range(n):
+        if wrong[i]:
+            integers[i] = last
+        else:
+            last = integers[i]
+
+
+# Returns 0 when more than half of the values are no decimals.
+cdef int64_t decimal_encode(const double* values, int32_t n, int32_t exponent, int32_t single, uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] integers
+    cdef uint64_t[BLOCK_POINTS] wrong
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef double[BLOCK_POINTS] patches
+    cdef uint8_t* cursor = out + 1
+    cdef int32_t i, found = 0, count = kernels.decimal_encode(values, n, exponent, single, integers, wrong)
+    if 2 * count > n:
+        return 0
+    out[0] = <uint8_t> ((MODE_DECIMAL_SINGLE if single else MODE_DECIMAL) | exponent << EXPONENT_SHIFT)
+    if count:
+        out[0] |= FLAG_PATCHED
+        cursor = put_varint(cursor, <uint64_t> count)
+        for i in range(n):
+            if wrong[i]:
+                positions[found] = <uint16_t> i
+                patches[found] = values[i]
+                found += 1
+        fill_wrong(integers, n, wrong)
+    cursor += integer_encode(integers, n, cursor)
+    if count:
+        cursor += positions_encode(positions, count, n, cursor)
+        kernels.ordered_encode(patches, count, integers)
+        cursor += integer_encode(integers, count, cursor)
+    return cursor - out
+
+
+cdef const uint8_t* decimal_decode(const uint8_t* data, const uint8_t* end, uint8_t first, double* out, int32_t n) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] integers
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef double[BLOCK_POINTS] patches
+    cdef uint64_t count = 0
+    cdef int64_t consumed
+    cdef int32_t i
+    cdef const uint8_t* cursor = data
+    if first & FLAG_PATCHED:
+        cursor = get_varint(cursor, end, &count)
+        if cursor == NULL or count < 1 or count > <uint64_t> n:
+            return NULL
+    consumed = integer_decode(cursor, end - cursor, integers, n)
+    if consumed < 0:
+        return NULL
+    cursor += consumed
+    kernels.decimal_decode(integers, n, (first & EXPONENT_MASK) >> EXPONENT_SHIFT, first & MODE_MASK == MODE_DECIMAL_SINGLE, out)
+    if count:
+        consumed = positions_decode(cursor, end - cursor, <int32_t> count, n, positions)
+        if consumed < 0:
+            return NULL
+        cursor += consumed
+        consumed = integer_decode(cursor, end - cursor, integers, <int32_t> count)
+        if consumed < 0:
+            return NULL
+        cursor += consumed
+        kernels.ordered_decode(integers, <int32_t> count, patches)
+        for i in range(<int32_t> count):
+            out[positions[i]] = patches[i]
+    return cursor
+
+
+# ---- bit patterns ----
+
+# As float32 where all values are, else as float64.
+cdef int64_t bits_encode(const double* values, int32_t n, uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] integers
+    out[0] = MODE_SINGLE
+    if kernels.single_encode(values, n, integers):
+        out[0] = MODE_BITS
+        kernels.ordered_encode(values, n, integers)
+    return 1 + integer_encode(integers, n, out + 1)
+
+
+cdef const uint8_t* bits_decode(const uint8_t* data, const uint8_t* end, uint8_t first, double* out, int32_t n) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] integers
+    cdef int64_t consumed = integer_decode(data, end - data, integers, n)
+    if consumed < 0:
+        return NULL
+    if first & MODE_MASK == MODE_SINGLE:
+        kernels.single_decode(integers, n, out)
+    else:
+        kernels.ordered_decode(integers, n, out)
+    return data + consumed
+
+
+# ---- split ----
+
+# Choose on a sample where to cut, and the left parts that get a code: most frequent first. Returns the estimated bytes of the block.
+cdef int64_t split_plan(const double* values, int32_t n, int32_t* width, uint16_t* lefts, int32_t* left_count) noexcept nogil:
+    cdef uint16_t[DISTINCT_SAMPLES] sample
+    cdef uint16_t[DISTINCT_SAMPLES] parts
+    cdef int32_t[DISTINCT_SAMPLES] counts
+    cdef uint64_t bits
+    cdef uint16_t part
+    cdef int32_t i, j, cut, distinct, covered, coded, count = DISTINCT_SAMPLES if n >= DISTINCT_SAMPLES else n
+    cdef int64_t cost, best = (<int64_t> 1) << 62
+    for i in range(count):
+        memcpy(&bits, &values[i * n // count], 8)
+        part = <uint16_t> (bits >> (64 - LEFT_BITS))
+        j = i
+        while j > 0 and sample[j - 1] > part:
+            sample[j] = sample[j - 1]
+            j -= 1
+        sample[j] = part
+    for cut in range(64 - LEFT_BITS, 64):
+        distinct = 0
+        for i in range(count):
+            part = sample[i] >> (cut - (64 - LEFT_BITS))
+            if distinct and parts[distinct - 1] == part:
+                counts[distinct - 1] += 1
+            else:
+                parts[distinct] = part
+                counts[distinct] = 1
+                distinct += 1
+        coded = 0
+        covered = 0
+        while coded < LEFTS and coded < distinct:  # move the most frequent of the rest forward
+            j = coded
+            for i in range(coded + 1, distinct):
+                if counts[i] > counts[j]:
+                    j = i
+            part = parts[j]
+            covered += counts[j]
+            parts[j] = parts[coded]
+            counts[j] = counts[coded]
+            parts[coded] = part
+            coded += 1
+        cost = (cut + bit_length(<uint64_t> (coded - 1))) * count + (count - covered) * (LEFT_BITS + 10)
+        if cost < best:
+            best = cost
+            width[0] = cut
+            left_count[0] = coded
+            memcpy(lefts, parts, coded * sizeof(uint16_t))
+    return best * n // (8 * count)
+
+
+cdef int64_t split_encode(const double* values, int32_t n, int32_t width, const uint16_t* lefts, int32_t left_count,
+                          uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] rights
+    cdef int64_t[BLOCK_POINTS] codes
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef uint64_t bits
+    cdef int32_t i, count = kernels.split_encode(values, n, width, lefts, left_count, rights, codes, positions)
+    cdef uint8_t* cursor = out + 3
+    out[0] = MODE_SPLIT
+    out[1] = <uint8_t> width
+    out[2] = <uint8_t> left_count
+    memcpy(cursor, lefts, left_count * sizeof(uint16_t))
+    cursor += left_count * sizeof(uint16_t)
+    if count:
+        out[0] |= FLAG_PATCHED
+        cursor = put_varint(cursor, <uint64_t> count)
+    cursor += kernels.pack(rights, n, 0, width, cursor)
+    cursor += kernels.pack(codes, n, 0, bit_length(<uint64_t> (left_count - 1)), cursor)
+    if count:
+        cursor += positions_encode(positions, count, n, cursor)
+        for i in range(count):
+            memcpy(&bits, &values[positions[i]], 8)
+            codes[i] = <int64_t> (bits >> width)
+        cursor += kernels.pack(codes, count, 0, LEFT_BITS, cursor)
+    return cursor - out
+
+
+cdef const uint8_t* split_decode(const uint8_t* data, const uint8_t* end, uint8_t first, double* out, int32_t n) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] rights
+    cdef int64_t[BLOCK_POINTS] codes
+    cdef uint16_t[BLOCK_POINTS] positions
+    cdef uint16_t[LEFTS] lefts
+    cdef uint8_t width, left_count
+    cdef uint64_t bits, count = 0
+    cdef int64_t consumed
+    cdef int32_t i, code_width
+    cdef const uint8_t* cursor = get_byte(data, end, &width)
+    cursor = get_byte(cursor, end, &left_count)
+    if cursor == NULL or width < 64 - LEFT_BITS or width > 63 or left_count < 1 or left_count > LEFTS:
+        return NULL
+    if end - cursor < <int64_t> (left_count * sizeof(uint16_t)):
+        return NULL
+    memset(lefts, 0, sizeof(lefts))
+    memcpy(lefts, cursor, left_count * sizeof(uint16_t))
+    cursor += left_count * sizeof(uint16_t)
+    if first & FLAG_PATCHED:
+        cursor = get_varint(cursor, end, &count)
+        if cursor == NULL or count < 1 or count > <uint64_t> n:
+            return NULL
+    code_width = bit_length(<uint64_t> (left_count - 1))
+    if end - cursor < packed_bytes(n, width) + packed_bytes(n, code_width):
+        return NULL
+    kernels.unpack(cursor, n, width, 1, 0, rights)
+    cursor += packed_bytes(n, width)
+    kernels.unpack(cursor, n, code_width, 1, 0, codes)
+    cursor += packed_bytes(n, code_width)
+    kernels.split_decode(rights, codes, n, width, lefts, out)
+    if count:
+        consumed = positions_decode(cursor, end - cursor, <int32_t> count, n, positions)
+        if consumed < 0:
+            return NULL
+        cursor += consumed
+        if end - cursor < packed_bytes(<int32_t> count, LEFT_BITS):
+            return NULL
+        kernels.unpack(cursor, <int32_t> count, LEFT_BITS, 1, 0, codes)
+        cursor += packed_bytes(<int32_t> count, LEFT_BITS)
+        for i in range(<int32_t> count):
+            bits = <uint64_t> rights[positions[i]] | <uint64_t> codes[i] << width
+            memcpy(&out[positions[i]], &bits, 8)
+    return cursor
+
+
+# ---- dictionary ----
+
+cdef inline uint64_t slot_of(int64_t key) noexcept nogil:
+    return (<uint64_t> key * <uint64_t> 0x9E3779B97F4A7C15) >> 54  # 10 bits: SLOTS
+
+
+cdef int32_t distinct_count(const double* values, int32_t n) noexcept nogil:
+    cdef uint64_t[DISTINCT_SAMPLES] seen
+    cdef uint64_t bits
+    cdef int32_t i, j, found = 0, count = DISTINCT_SAMPLES if n >= DISTINCT_SAMPLES else n
+    for i in range(count):
+        memcpy(&bits, &values[i * n // count], 8)
+        j = 0
+        while j < found and seen[j] != bits:
+            j += 1
+        if j == found:
+            if found == DISTINCT_LIMIT:
+                return found + 1
+            seen[found] = bits
+            found += 1
+    return found
+
+
+# Returns 0 when the block has more than DICTIONARY_LIMIT distinct values, or more than a quarter of n.
+cdef int64_t dictionary_encode(const double* values, int32_t n, uint8_t* out) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] keys
+    cdef int64_t[SLOTS] slot_key
+    cdef uint8_t[SLOTS] slot_rank           # 0: empty; while filling, any other number: used
+    cdef int64_t[DICTIONARY_LIMIT] entries
+    cdef double[BLOCK_POINTS] entry_values
+    cdef int64_t key
+    cdef uint64_t slot
+    cdef uint8_t* cursor = out + 1
+    cdef int32_t i, j, gap, count = 0, limit = n // 4
+    if limit > DICTIONARY_LIMIT:
+        limit = DICTIONARY_LIMIT
+    memset(slot_rank, 0, sizeof(slot_rank))
+    kernels.ordered_encode(values, n, keys)
+    for i in range(n):
+        slot = slot_of(keys[i])
+        while slot_rank[slot] and slot_key[slot] != keys[i]:
+            slot = (slot + 1) % SLOTS
+        if not slot_rank[slot]:
+            if count == limit:
+                return 0
+            slot_rank[slot] = 1
+            slot_key[slot] = keys[i]
+            entries[count] = keys[i]
+            count += 1
+    gap = 121  # Shell sort with Knuth's gaps
+    while gap:
+        for i in range(gap, count):
+            key = entries[i]
+            j = i
+            while j >= gap and entries[j - gap] > key:
+                entries[j] = entries[j - gap]
+                j -= gap
+            entries[j] = key
+        gap //= 3
+    for i in range(count):
+        slot = slot_of(entries[i])
+        while slot_key[slot] != entries[i] or not slot_rank[slot]:
+            slot = (slot + 1) % SLOTS
+        slot_rank[slot] = <uint8_t> (i + 1)
+    for i in range(n):
+        slot = slot_of(keys[i])
+        while slot_key[slot] != keys[i] or not slot_rank[slot]:
+            slot = (slot + 1) % SLOTS
+        keys[i] = slot_rank[slot] - 1
+    out[0] = MODE_DICTIONARY
+    cursor = put_varint(cursor, <uint64_t> count)
+    kernels.ordered_decode(entries, count, entry_values)
+    cursor += plain_encode(entry_values, count, cursor)
+    return cursor + integer_encode(keys, n, cursor) - out
+
+
+# The entries: decimals if they are, else bit patterns.
+cdef int64_t plain_encode(const double* values, int32_t n, uint8_t* out) noexcept nogil:
+    cdef int32_t exponent = find_exponent(values, n, False, -1)
+    cdef int64_t size = decimal_encode(values, n, exponent, False, out) if exponent >= 0 else 0
+    return size if size else bits_encode(values, n, out)
+
+
+cdef const uint8_t* dictionary_decode(const uint8_t* data, const uint8_t* end, double* out, int32_t n) noexcept nogil:
+    cdef double[BLOCK_POINTS] table
+    cdef int64_t[BLOCK_POINTS] codes
+    cdef uint64_t count
+    cdef int64_t consumed
+    cdef const uint8_t* cursor = get_varint(data, end, &count)
+    if cursor == NULL or count < 1 or count > <uint64_t> n:
+        return NULL
+    cursor = plain_decode(cursor, end, table, <int32_t> count)
+    if cursor == NULL:
+        return NULL
+    consumed = integer_decode(cursor, end - cursor, codes, n)
+    if consumed < 0 or kernels.lookup(codes, n, table, <int32_t> count, out):
+        return NULL
+    return cursor + consumed
+
+
+# ---- choosing ----
+
+cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_t* exponent_hint) noexcept nogil:
+    cdef uint8_t[SCRATCH] scratch
+    cdef uint16_t[LEFTS] lefts
+    cdef int32_t exponent, single = False, distinct, width = 0, left_count = 0
+    cdef int64_t size = 0, best = 0, bound = number_bound(n), estimate
+    exponent = find_exponent(values, n, False, exponent_hint[0])
+    if exponent < 0:
+        single = True
+        exponent = find_exponent(values, n, True, exponent_hint[0])
+    if exponent >= 0:
+        exponent_hint[0] = exponent
+        size = decimal_encode(values, n, exponent, single, scratch)
+        if size and size < bound:
+            memcpy(out, scratch, <size_t> size)
+            best = size
+    distinct = distinct_count(values, n)
+    if distinct <= DISTINCT_LIMIT and distinct > 1:
+        estimate = (<int64_t> n * bit_length(<uint64_t> (distinct - 1)) + 16 * distinct) // 8
+        if not best or estimate < best:
+            size = dictionary_encode(values, n, scratch)
+            if size and size < bound and (not best or size < best):
+                memcpy(out, scratch, <size_t> size)
+                best = size
+    if best and best <= DENSE_BYTES * n:
+        return best
+    size = bits_encode(values, n, scratch)
+    if not best or size < best:
+        memcpy(out, scratch, <size_t> size)
+        best = size
+    if out[0] != MODE_SINGLE:
+        estimate = split_plan(values, n, &width, lefts, &left_count)
+        if estimate < best:
+            size = split_encode(values, n, width, lefts, left_count, scratch)
+            if size < best:
+                memcpy(out, scratch, <size_t> size)
+                best = size
+    return best
+
+
+# All modes that hold values themselves. Returns the byte after the block, or NULL.
+cdef const uint8_t* plain_decode(const uint8_t* data, const uint8_t* end, double* out, int32_t n) noexcept nogil:
+    cdef uint8_t first
+    cdef const uint8_t* cursor = get_byte(data, end, &first)
+    cdef uint8_t mode = first & MODE_MASK
+    if cursor == NULL:
+        return NULL
+    if mode == MODE_DECIMAL or mode == MODE_DECIMAL_SINGLE:
+        return decimal_decode(cursor, end, first, out, n)
+    if mode == MODE_BITS or mode == MODE_SINGLE:
+        return bits_decode(cursor, end, first, out, n) if first == mode else NULL
+    if mode == MODE_SPLIT and not first & EXPONENT_MASK:
+        return split_decode(cursor, end, first, out, n)
+    return NULL
+
+
+cdef int64_t number_decode(const uint8_t* data, int64_t size, double* out, int32_t n) noexcept nogil:
+    cdef const uint8_t* end
+    if size < 1 or n < 1 or n > BLOCK_POINTS:
+        return -1
+    if data[0] == MODE_DICTIONARY:
+        end = dictionary_decode(data + 1, data + size, out, n)
+    else:
+        end = plain_decode(data, data + size, out, n)
+    return end - data if end != NULL else -1
+
+
+# ---- the Python-visible doors ----
+
+def encode(values, int32_t exponent_hint=-1) -> bytes:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1:
+        raise InputError("number.encode takes a one-dimensional float64 array; convert with numpy.ascontiguousarray(x, 'float64')")
+    if not 1 <= len(values) <= BLOCK_POINTS:
+        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {len(values)}; cut the array")
+    cdef const double[::1] source = np.ascontiguousarray(values)
+    cdef int32_t n = <int32_t> source.shape[0]
+    cdef bytearray out = bytearray(number_bound(n))
+    cdef uint8_t[::1] target = out
+    cdef int64_t size
+    with nogil:
+        size = number_encode(&source[0], n, &target[0], &exponent_hint)
+    return bytes(target[:size])
+
+
+def decode(data, int32_t n):
+    if not 1 <= n <= BLOCK_POINTS:
+        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {n}")
+    if len(data) == 0:
+        raise CorruptionError("number block", expected="at least one byte", found="none")
+    cdef const uint8_t[::1] source = data
+    values = np.empty(BLOCK_POINTS, np.float64)
+    cdef double[::1] target = values
+    cdef int64_t consumed
+    with nogil:
+        consumed = number_decode(&source[0], source.shape[0], &target[0], n)
+    if consumed < 0:
+        raise CorruptionError("number block", expected=f"a block of {n} values", found=f"{source.shape[0]} inconsistent bytes")
+    return values[:n].copy()
+
+
+def describe(data) -> dict:
+    cdef const uint8_t[::1] source = data
+    cdef uint64_t count = 0
+    cdef const uint8_t* cursor
+    cdef const uint8_t* end
+    if source.shape[0] < 2 or source[0] & MODE_MASK > MODE_SPLIT:
+        raise CorruptionError("number block", expected="a known mode", found="inconsistent bytes")
+    cursor = &source[1]
+    end = &source[0] + source.shape[0]
+    mode = source[0] & MODE_MASK
+    result = {"mode": MODES[mode]}
+    if mode == MODE_SPLIT:
+        if source.shape[0] < 3:
+            raise CorruptionError("number block", expected="the fields of a split", found="too few bytes")
+        result |= {"width": source[1], "lefts": source[2]}
+        cursor = &source[0] + 3 + 2 * source[2]
+    if mode == MODE_DICTIONARY or source[0] & FLAG_PATCHED:
+        cursor = get_varint(cursor if cursor < end else NULL, end, &count)
+        if cursor == NULL:
+            raise CorruptionError("number block", expected="a count", found="no such field")
+    if mode == MODE_DICTIONARY:
+        return result | {"entries": count}
+    if mode == MODE_DECIMAL or mode == MODE_DECIMAL_SINGLE:
+        result["exponent"] = (source[0] & EXPONENT_MASK) >> EXPONENT_SHIFT
+    result["exceptions"] = count
+    if mode != MODE_SPLIT:
+        result["integers"] = integer_describe(cursor, end - cursor)
+    return result

@@ -1,0 +1,111 @@
+/* The table of kernels that a CPU target fills, and the small rules that kernels and formats share. */
+#ifndef TSENGINE_CODEC_TABLE_H
+#define TSENGINE_CODEC_TABLE_H
+
+#include <math.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "tsengine stores little-endian words and needs a little-endian CPU"
+#endif
+
+#define KERNEL_BLOCK 1024  /* BLOCK_POINTS of limits.pxd: the room of every array that a kernel writes */
+#define KERNEL_DECIMAL_MAX 15  /* largest decimal exponent; the proof in decimal_quotient needs 10^k < 2^53 / 3 */
+
+/* Unaligned words inside encoded bytes. */
+typedef uint32_t word32 __attribute__((aligned(1), may_alias));
+typedef uint64_t word64 __attribute__((aligned(1), may_alias));
+
+typedef struct {
+    const char *name;
+    int64_t (*pack)(const int64_t *values, int32_t n, int64_t base, int32_t width, uint8_t *out);
+    void (*unpack)(const uint8_t *data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t *out);
+    void (*range)(const int64_t *values, int32_t n, int64_t *low, int64_t *high);
+    void (*difference)(const int64_t *values, int32_t n, int64_t *out);
+    int32_t (*changes)(const int64_t *values, int32_t n);
+    int64_t (*slope)(const int64_t *values, int32_t n);
+    void (*line_subtract)(const int64_t *values, int32_t n, int64_t slope, int64_t *out);
+    void (*line_add)(int64_t *values, int32_t n, int64_t slope);
+    void (*shift)(const int64_t *values, int32_t n, int64_t base, int64_t *out);
+    int32_t (*divide)(const int64_t *values, int32_t n, uint64_t divisor, int64_t *out);
+    void (*scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t base);
+    void (*prefix)(int64_t *values, int32_t n, int64_t start);
+    void (*widths)(const int64_t *values, int32_t n, int32_t step, int64_t low, int64_t centre, uint16_t *from_low, uint16_t *from_centre);
+    int32_t (*decimal_encode)(const double *values, int32_t n, int32_t exponent, int32_t single, int64_t *out, uint64_t *wrong);
+    void (*decimal_decode)(const int64_t *values, int32_t n, int32_t exponent, int32_t single, double *out);
+    void (*ordered_encode)(const double *values, int32_t n, int64_t *out);
+    void (*ordered_decode)(const int64_t *values, int32_t n, double *out);
+    int32_t (*single_encode)(const double *values, int32_t n, int64_t *out);
+    void (*single_decode)(const int64_t *values, int32_t n, double *out);
+    int32_t (*lookup)(const int64_t *codes, int32_t n, const double *table, int32_t count, double *out);
+    int32_t (*split_encode)(const double *values, int32_t n, int32_t width, const uint16_t *lefts, int32_t count, int64_t *rights,
+                            int64_t *codes, uint16_t *wrong);
+    void (*split_decode)(const int64_t *rights, const int64_t *codes, int32_t n, int32_t width, const uint16_t *lefts, double *out);
+} Kernels;
+
+static inline int32_t bit_length(uint64_t value) {
+    return value ? 64 - __builtin_clzll(value) : 0;
+}
+
+static inline uint64_t low_bits(int32_t width) {
+    return width >= 64 ? ~0ull : (1ull << width) - 1;
+}
+
+/* Bytes of n values of `width` bits packed in lanes: whole rows, cut after the last word row that is needed. */
+static inline int64_t lane_bytes(int32_t n, int32_t width) {
+    int32_t lanes = width <= 32 ? 32 : 16, word_bits = width <= 32 ? 32 : 64;
+    int32_t rows = (n + lanes - 1) / lanes;
+    return (int64_t)((rows * width + word_bits - 1) / word_bits) * 128;
+}
+
+/* Lanes decode fastest, but round up to rows: they are used where that costs at most an eighth, never for short blocks. */
+static inline int uses_lanes(int32_t n, int32_t width) {
+    return n >= 256 && 8 * lane_bytes(n, width) <= 9 * (((int64_t)n * width + 7) / 8);
+}
+
+static inline int64_t packed_bytes(int32_t n, int32_t width) {
+    return uses_lanes(n, width) ? lane_bytes(n, width) : ((int64_t)n * width + 7) / 8;
+}
+
+static const double POWER[KERNEL_DECIMAL_MAX + 1] = {
+    1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
+static const double RECIPROCAL[KERNEL_DECIMAL_MAX + 1] = {
+    1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10, 1e-11, 1e-12, 1e-13, 1e-14, 1e-15};
+
+static inline uint64_t double_bits(double value) {
+    uint64_t bits;
+    memcpy(&bits, &value, 8);
+    return bits;
+}
+
+static inline double bits_double(uint64_t bits) {
+    double value;
+    memcpy(&value, &bits, 8);
+    return value;
+}
+
+/* Adding 1.5 * 2^52 leaves an integer below 2^51 in the low bits of the sum, rounded to nearest: a conversion in both
+ * directions that vectorises where the CPU has none for 64-bit integers. */
+#define ROUNDING_SHIFT 6755399441055744.0
+#define ROUNDING_BITS 0x4338000000000000ull
+#define DECIMAL_LIMIT 2251799813685248.0 /* 2^51 */
+
+static inline double integer_double(int64_t value) {
+    return bits_double((uint64_t)value + ROUNDING_BITS) - ROUNDING_SHIFT;
+}
+
+static inline int64_t double_integer(double value) {
+    return (int64_t)(double_bits(value + ROUNDING_SHIFT) - ROUNDING_BITS);
+}
+
+/* Whether `value` is d / 10^exponent for an integer d below 2^51 (as a float32 first, when `single`). */
+static inline int is_decimal(double value, int32_t exponent, int32_t single) {
+    double scaled = value * POWER[exponent];
+    if (!(fabs(scaled) < DECIMAL_LIMIT))
+        return 0;
+    double back = integer_double(double_integer(scaled)) / POWER[exponent];
+    return double_bits(single ? (double)(float)back : back) == double_bits(value);
+}
+
+#endif

@@ -1,0 +1,63 @@
+"""Up to 1,024 points of one series: statistics, encode, decode. Format: docs/format/segment.md."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+
+from tsengine.core.limits cimport BLOCK_POINTS
+from tsengine.core.store.points cimport Columns, PointBuffer, StringMap
+
+# Streams in the order in which they lie in a block; the number is the bit in the block's first byte.
+cdef enum:
+    STREAM_TIME = 0
+    STREAM_VALUE = 1
+    STREAM_SEQUENCE = 2
+    STREAM_RECEIVED = 3
+    STREAM_UNIT = 4
+    STREAM_GROUP = 5
+    STREAM_LOCATION = 6
+    STREAM_METADATA = 7
+    STREAM_COUNT = 8
+
+cdef enum:
+    STATS_NOT_FINITE = 1        # NaN or infinity among the values: sum leaves them out, minimum and maximum leave NaN out
+
+
+cdef struct BlockStats:
+    int64_t first_time          # microseconds, of the first and last point: blocks are in time order
+    int64_t last_time
+    int64_t minimum             # bits by kind: float64, int64, 0 or 1; zero for text and points without a value
+    int64_t maximum
+    int64_t sum_high            # number: float64, rounded sum; integer and boolean: high half of an int128
+    int64_t sum_low             # number: float64, what the rounding lost; integer and boolean: low half
+    int64_t first
+    int64_t last
+    uint32_t count
+    uint32_t flags              # STATS_*
+
+
+cdef class BlockEncoder:
+    """Encodes one block after another into its own buffer."""
+
+    cdef uint8_t* buffer
+    cdef int64_t capacity
+    cdef int64_t begin                      # of the encoded block in the buffer
+    cdef int64_t end
+    cdef int32_t exponent_hint
+    cdef int64_t cells[BLOCK_POINTS]        # a column widened for the integer codec
+    cdef double degrees[BLOCK_POINTS]
+
+    cdef int encode(self, const Columns* columns, uint8_t kind, StringMap map, BlockStats* stats) except -1 nogil
+    cdef int ensure(self, int64_t size) except -1 nogil
+    cdef int put_integers(self, const int64_t* values, int32_t n) except -1 nogil
+    cdef int put_numbers(self, const double* values, int32_t n, int32_t* hint) except -1 nogil
+    cdef int put_strings(self, int32_t n, StringMap map) except -1 nogil
+    cdef int put_lengths(self, int32_t n) except -1 nogil
+    cdef bint is_unique_text(self, int32_t n, StringMap map) noexcept nogil
+    cdef int put_value(self, const Columns* columns, uint8_t kind, StringMap map) except -1 nogil
+    cdef int put_group(self, const Columns* columns, StringMap map) except -1 nogil
+    cdef int put_location(self, const Columns* columns) except -1 nogil
+
+
+cdef void block_stats(const Columns* columns, uint8_t kind, BlockStats* stats) noexcept nogil
+cdef const char* block_decode(
+    const uint8_t* data, int64_t size, int32_t n, PointBuffer into, StringMap map
+) except? NULL nogil

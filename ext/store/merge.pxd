@@ -1,0 +1,1 @@
+"""Several segments of one month to one."""
