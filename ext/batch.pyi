@@ -15,8 +15,8 @@ def first_sequence_of(record: bytes) -> int:
 def time_bounds_of(record: bytes) -> tuple[int, int]:
     """Return the smallest and the largest time of the record, microseconds."""
 
-def times_of(record: bytes) -> list[int]:
-    """Return the time of every point, microseconds, in insertion order."""
+def period_counts(record: bytes, period: str | None) -> dict[int, int]:
+    """Return how many points of the record lie in each period: number of the period -> points."""
 
 def stamp(record: bytes, device: int, first_sequence: int) -> None:
     """Write the device's number and the first sequence into a fresh record that nobody else has seen."""

@@ -6,6 +6,7 @@ same form with the top bit of the sequence set, so the two never meet. Neither i
 
 import os
 import time
+import uuid
 
 GROUP_MARK = 1 << 63
 
@@ -35,3 +36,8 @@ def parse_point_id(text: str) -> tuple[int, int] | None:
 def new_id() -> str:
     """Return a fresh 24-hex id for a device or a parameter: seconds, then 8 random bytes."""
     return f"{int(time.time()) & 0xFFFFFFFF:08x}{os.urandom(8).hex()}"
+
+
+def new_token() -> str:
+    """Return a fresh secret: a random UUID, 122 random bits."""
+    return str(uuid.uuid4())

@@ -7,7 +7,7 @@ change and its arrays never move. Memory is one arena, so its size is known exac
 """
 
 from libc.math cimport NAN, isnan
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memcmp, memset
 
@@ -28,9 +28,12 @@ from tsengine.core.batch cimport (
     LocationCell,
     batch_open,
 )
+from tsengine.core.calendar cimport period_number, period_start
 from tsengine.core.codec.strings cimport StringEntry, StringTable
 from tsengine.core.limits cimport BLOCK_POINTS, GROUP_AUTO, GROUP_TEXT, KIND_COUNT, KIND_NONE, KIND_TEXT
 from tsengine.core.os.arena cimport Arena
+
+from tsengine.core.calendar import PERIODS
 
 cdef enum:
     BLOCK_POINTS_FIRST = 4      # an idle series of a fleet should cost little; each next block is twice as large
@@ -111,6 +114,31 @@ cdef class Memtable:
                 return True
             series = series.next_of_device
         return False
+
+    def period_counts(self, device: int, period: str | None) -> dict[int, int]:
+        """Return how many points of a device lie in each period: number of the period -> points."""
+        cdef MemtableSeries* series = self.first_of(device)
+        cdef MemtableBlock* block
+        cdef int code = PERIODS[period]
+        cdef int64_t number = 0, start = INT64_MAX, end = INT64_MIN, count = 0, i
+        cdef dict result = {}
+        while series != NULL:
+            block = series.first
+            while block != NULL:
+                for i in range(block.columns.count):
+                    if not start <= block.columns.time[i] < end:
+                        if count:
+                            result[number] = result.get(number, 0) + count
+                        number = period_number(block.columns.time[i], code)
+                        start = period_start(number, code)
+                        end = period_start(number + 1, code)
+                        count = 0
+                    count += 1
+                block = block.next
+            series = series.next_of_device
+        if count:
+            result[number] = result.get(number, 0) + count
+        return result
 
     cdef int apply_view(self, const BatchView* view) except -1:
         cdef uint32_t device = view.header.device

@@ -1,0 +1,353 @@
+"""The catalog: devices, their tokens and their configuration parameters (LMDB), as a view of the log's commands.
+
+Format: docs/format/catalog.md.
+
+Invariants:
+- A command and its log sequence are committed together; a sequence at or below the applied one changes nothing.
+- A serial leads to at most one device. The engine refuses a second one before the log; should one arrive all the same, the
+  newest command wins and the other device loses its serial, here and after every replay.
+- A device's number is above all numbers given out before, also those of deleted devices.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from tsengine.commands import Command, DeleteDevice, DeleteParameter, DeleteToken, PutDevice, PutParameters, PutToken
+from tsengine.errors import InputError
+from tsengine.store.environment import Environment, Transaction
+from tsengine.types import DeviceInfo, DeviceType, Parameter, Tag, Token
+
+FORMAT_VERSION = 1
+
+_KEY_NEXT_DEVICE = b"next_device"
+_ORDERS = ("number", "id", "name", "type", "serial", "active", "visible", "description", "created_us", "updated_us")
+
+_encode = msgspec.msgpack.Encoder().encode
+_decode_device = msgspec.msgpack.Decoder(DeviceInfo).decode
+_decode_token = msgspec.msgpack.Decoder(Token).decode
+_decode_parameters = msgspec.msgpack.Decoder(list[Parameter]).decode
+
+
+class Catalog:
+    """An open catalog.
+
+    Args:
+        path: folder of the environment, made if it is missing.
+
+    Raises:
+        StorageError, CorruptionError: as `Environment`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        databases: dict[str, dict[str, bool]] = {
+            "devices": {},
+            "ids": {},
+            "serials": {},
+            "tokens": {},
+            "device_tokens": {"dupsort": True, "dupfixed": True},
+            "parameters": {},
+        }
+        self._environment = Environment(path, store="catalog", version=FORMAT_VERSION, databases=databases, metasync=False)
+        self._devices = self._environment.database("devices")
+        self._ids = self._environment.database("ids")
+        self._serials = self._environment.database("serials")
+        self._tokens = self._environment.database("tokens")
+        self._device_tokens = self._environment.database("device_tokens")
+        self._parameters = self._environment.database("parameters")
+
+    @property
+    def applied_seq(self) -> int:
+        """The log sequence up to which every command is in the catalog; 0 = nothing."""
+        return self._environment.applied_seq
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    def apply(self, seq: int, command: Command) -> None:
+        """Apply one command of the log; see `apply_many`."""
+        self.apply_many(((seq, command),))
+
+    def apply_many(self, commands: Iterable[tuple[int, Command]]) -> None:
+        """Apply commands in log order, in one transaction; those at or below the applied sequence are skipped.
+
+        Commands of other stores change nothing but the applied sequence.
+
+        Durability: seen by every read when it returns, on disk after `sync()`; the log has them until then.
+        """
+        commands = tuple(commands)
+
+        def work(txn: Transaction) -> None:
+            applied = self._environment.applied_seq
+            for seq, command in commands:
+                if seq > applied:
+                    self._apply(txn, command)
+                    applied = seq
+            self._environment.put_applied(txn, applied)
+
+        self._environment.write(work)
+
+    def sync(self, seq: int = 0) -> None:
+        """Make everything applied durable, so that the log may be trimmed up to `applied_seq`.
+
+        Args:
+            seq: everything of the log up to here was given to this store, or does not concern it.
+        """
+        if seq > self.applied_seq:
+            self._environment.write(self._environment.put_applied, seq)
+        self._environment.sync()
+
+    def _apply(self, txn: Transaction, command: Command) -> None:
+        match command:
+            case PutDevice():
+                self._put_device(txn, command.device)
+            case DeleteDevice():
+                self._delete_device(txn, command.device)
+            case PutToken():
+                self._put_token(txn, command.token)
+            case DeleteToken():
+                self._delete_token(txn, _digest(command.token))
+            case PutParameters():
+                self._put_parameters(txn, command.device, command.parameters)
+            case DeleteParameter():
+                kept = [parameter for parameter in self._load_parameters(txn, command.device) if parameter.id != command.id]
+                self._store_parameters(txn, command.device, kept)
+
+    def _put_device(self, txn: Transaction, info: DeviceInfo) -> None:
+        key = _key(info.number)
+        stored = txn.get(key, db=self._devices)
+        if stored is not None:
+            self._forget_names(txn, key, _decode_device(stored))
+        if info.serial is not None:
+            rival = txn.get(_digest(info.serial), db=self._serials)
+            if rival is not None:
+                without_serial = msgspec.structs.replace(_decode_device(txn.get(rival, b"", db=self._devices)), serial=None)
+                txn.put(rival, _encode(without_serial), db=self._devices)
+            txn.put(_digest(info.serial), key, db=self._serials)
+        txn.put(key, _encode(info), db=self._devices)
+        txn.put(info.id.encode(), key, db=self._ids)
+        if info.number >= self._environment.get_number(txn, _KEY_NEXT_DEVICE, 1):
+            self._environment.put_number(txn, _KEY_NEXT_DEVICE, info.number + 1)
+
+    def _delete_device(self, txn: Transaction, number: int) -> None:
+        key = _key(number)
+        stored = txn.pop(key, db=self._devices)
+        if stored is not None:
+            self._forget_names(txn, key, _decode_device(stored))
+        for digest in self._digests(txn, key):
+            self._delete_token(txn, digest)
+        txn.delete(key, db=self._parameters)
+
+    def _forget_names(self, txn: Transaction, key: bytes, info: DeviceInfo) -> None:
+        txn.delete(info.id.encode(), db=self._ids)
+        if info.serial is not None:
+            txn.delete(_digest(info.serial), db=self._serials)
+
+    def _put_token(self, txn: Transaction, token: Token) -> None:
+        digest = _digest(token.token)
+        self._delete_token(txn, digest)
+        txn.put(digest, _encode(token), db=self._tokens)
+        txn.put(_key(token.device), digest, db=self._device_tokens)
+
+    def _delete_token(self, txn: Transaction, digest: bytes) -> None:
+        stored = txn.pop(digest, db=self._tokens)
+        if stored is not None:
+            txn.delete(_key(_decode_token(stored).device), digest, db=self._device_tokens)
+
+    def _put_parameters(self, txn: Transaction, number: int, parameters: tuple[Parameter, ...]) -> None:
+        by_id = {parameter.id: parameter for parameter in self._load_parameters(txn, number)}
+        by_id.update((parameter.id, parameter) for parameter in parameters)
+        self._store_parameters(txn, number, list(by_id.values()))
+
+    def _store_parameters(self, txn: Transaction, number: int, parameters: list[Parameter]) -> None:
+        if parameters:
+            txn.put(_key(number), _encode(parameters), db=self._parameters)
+        else:
+            txn.delete(_key(number), db=self._parameters)
+
+    # --- reads ------------------------------------------------------------------------------------------------------
+
+    def device(self, number: int) -> DeviceInfo | None:
+        """Return a device by its number."""
+        return self._environment.read(self._load_device, _key(number))
+
+    def by_id(self, id: str) -> DeviceInfo | None:
+        """Return a device by its id, compared exactly."""
+        name = id.encode("utf-8", "surrogatepass")
+        return self._environment.read(self._load_named, self._ids, name) if 0 < len(name) <= 64 else None
+
+    def by_serial(self, serial: str) -> DeviceInfo | None:
+        """Return the device that has this serial, compared exactly."""
+        return self._environment.read(self._load_named, self._serials, _digest(serial))
+
+    def devices(
+        self,
+        *,
+        name: str | None = None,
+        type: DeviceType | None = None,
+        tags: Iterable[Tag] | None = None,
+        serial: str | None = None,
+        active: bool | None = None,
+        visible: bool | None = None,
+        order: str = "name",
+        limit: int | None = None,
+        skip: int = 0,
+    ) -> list[DeviceInfo]:
+        """Return the devices that meet every condition given.
+
+        Args:
+            name: whole name without regard to case; `*` stands for any run of characters.
+            tags: for each of these the device has a tag that matches in key and value, `*` and case as in name.
+            serial: exactly this one.
+            order: a field of DeviceInfo (number, id, name, type, serial, active, visible, description, created_us, updated_us), with
+                `-` before it for descending; texts without regard to case, absent ones first, then by number.
+            limit, skip: at most so many (None = all), after leaving out so many.
+
+        Raises:
+            InputError: the order is not one of those fields, or limit or skip is negative.
+        Cost: reads every device of the store, except with a serial.
+        """
+        field = order.removeprefix("-")
+        if field not in _ORDERS:
+            raise InputError(f"cannot order devices by {order!r}; use one of {', '.join(_ORDERS)}, with - before it for descending")
+        if skip < 0 or (limit is not None and limit < 0):
+            raise InputError(f"limit and skip must not be negative, got {limit} and {skip}")
+        wanted_tags = tuple(tags or ())
+
+        def is_wanted(info: DeviceInfo) -> bool:
+            return (
+                (name is None or _is_match(name, info.name))
+                and (type is None or info.type == type)
+                and (active is None or info.active == active)
+                and (visible is None or info.visible == visible)
+                and all(any(_is_match(tag.key, own.key) and _is_match(tag.value, own.value) for own in info.tags) for tag in wanted_tags)
+            )
+
+        def sort_key(info: DeviceInfo) -> tuple[bool, Any]:
+            value = getattr(info, field)
+            return (value is not None, value.casefold() if isinstance(value, str) else value)
+
+        if serial is not None:
+            named = self.by_serial(serial)
+            found = [] if named is None else [named]
+        else:
+            found = self._environment.read(
+                lambda txn: [_decode_device(value) for value in txn.cursor(self._devices).iternext(keys=False)]
+            )
+        found = [info for info in found if is_wanted(info)]
+        found.sort(key=sort_key, reverse=order.startswith("-"))
+        return found[skip : None if limit is None else skip + limit]
+
+    def next_device_number(self) -> int:
+        """Return a number that no device ever had; 1 at first."""
+        return self._environment.read(self._environment.get_number, _KEY_NEXT_DEVICE, 1)
+
+    def tokens(self, number: int) -> list[Token]:
+        """Return a device's tokens, oldest first."""
+
+        def work(txn: Transaction) -> list[Token]:
+            stored = (txn.get(digest, b"", db=self._tokens) for digest in self._digests(txn, _key(number)))
+            return [_decode_token(value) for value in stored]
+
+        return sorted(self._environment.read(work), key=lambda token: (token.created_us, token.token))
+
+    def find_token(self, text: str) -> Token | None:
+        """Return the token with this text, expired or not.
+
+        The key is the SHA-256 of the text, so the time of the lookup tells nothing of other tokens, and the final
+        comparison with the stored text takes the same time wherever they differ.
+        """
+        raw = text.encode("utf-8", "surrogatepass")
+        stored = self._environment.read(self._load_token, sha256(raw).digest())
+        if stored is None:
+            return None
+        token = _decode_token(stored)
+        return token if hmac.compare_digest(token.token.encode("utf-8", "surrogatepass"), raw) else None
+
+    def parameters(self, number: int) -> list[Parameter]:
+        """Return a device's parameters in the order in which they were first put."""
+        return self._environment.read(self._load_parameters, number)
+
+    def check(self) -> list[str]:
+        """Return what is wrong between devices, tokens and the ways to find them, one sentence each; empty = nothing."""
+        return self._environment.read(self._check)
+
+    def copy(self, folder: str | os.PathLike[str]) -> None:
+        """Write a consistent copy for a backup; see `Environment.copy`."""
+        self._environment.copy(folder)
+
+    def close(self) -> None:
+        """Close the environment; what was not synced is still in the log. A second close does nothing."""
+        self._environment.close()
+
+    def _load_device(self, txn: Transaction, key: bytes) -> DeviceInfo | None:
+        stored = txn.get(key, db=self._devices)
+        return None if stored is None else _decode_device(stored)
+
+    def _load_named(self, txn: Transaction, database: Any, name: bytes) -> DeviceInfo | None:
+        key = txn.get(name, db=database)
+        return None if key is None else self._load_device(txn, key)
+
+    def _load_token(self, txn: Transaction, digest: bytes) -> bytes | None:
+        return txn.get(digest, db=self._tokens)
+
+    def _load_parameters(self, txn: Transaction, number: int) -> list[Parameter]:
+        stored = txn.get(_key(number), db=self._parameters)
+        return [] if stored is None else _decode_parameters(stored)
+
+    def _digests(self, txn: Transaction, key: bytes) -> list[bytes]:
+        cursor = txn.cursor(self._device_tokens)
+        return list(cursor.iternext_dup()) if cursor.set_key(key) else []
+
+    def _check(self, txn: Transaction) -> list[str]:
+        devices = {key: _decode_device(value) for key, value in txn.cursor(self._devices)}
+        tokens = {digest: _decode_token(value) for digest, value in txn.cursor(self._tokens)}
+        serials = {_digest(info.serial): key for key, info in devices.items() if info.serial is not None}
+        pairs = {(_key(token.device), digest) for digest, token in tokens.items()}
+        highest = max((info.number for info in devices.values()), default=0)
+        claims = (
+            (all(_key(info.number) == key for key, info in devices.items()), "a device lies under another device's number"),
+            ({info.id.encode(): key for key, info in devices.items()} == dict(txn.cursor(self._ids)), "ids and devices differ"),
+            (serials == dict(txn.cursor(self._serials)), "serials and devices differ"),
+            (all(_digest(token.token) == digest for digest, token in tokens.items()), "a token lies under another token's hash"),
+            (pairs == set(txn.cursor(self._device_tokens)), "tokens and the tokens of devices differ"),
+            ({key for key, _ in pairs} <= devices.keys(), "a token belongs to no device"),
+            (set(txn.cursor(self._parameters).iternext(values=False)) <= devices.keys(), "parameters belong to no device"),
+            (highest < self._environment.get_number(txn, _KEY_NEXT_DEVICE, 1), "the next device's number is taken"),
+        )
+        return [f"{self._environment.file}: {problem}" for holds, problem in claims if not holds]
+
+
+def _key(number: int) -> bytes:
+    return number.to_bytes(4, "big")
+
+
+def _digest(text: str) -> bytes:
+    """Return the key of a text of any length."""
+    return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _is_match(pattern: str, text: str) -> bool:
+    """Tell whether the whole text matches without regard to case; `*` is any run.
+
+    Finding each piece at its first place is enough, so the cost is linear where a regular expression could backtrack.
+    """
+    text = text.casefold()
+    first, *pieces = pattern.casefold().split("*")
+    if not pieces:
+        return text == first
+    last = pieces.pop()
+    if len(first) + len(last) > len(text) or not text.startswith(first) or not text.endswith(last):
+        return False
+    position, end = len(first), len(text) - len(last)
+    for piece in pieces:
+        found = text.find(piece, position, end)
+        if found < 0:
+            return False
+        position = found + len(piece)
+    return True

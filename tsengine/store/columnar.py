@@ -1,0 +1,412 @@
+"""Immutable devices: batches to memtables, memtables to segments, and the view that readers take of both.
+
+Life of a point: `apply` puts it into the active memtable (after the log made it durable); a full memtable is frozen;
+`seal` writes it as one segment a month and commits them to the manifest together with the log sequence they reach; from
+then on the log may be trimmed. Deletes are tombstones: they hide points in everything that was logged before them, until
+a merge leaves those points out.
+
+Invariants:
+- `View` is replaced, never changed: a reader that took one sees the same points until it drops it.
+- A file is in the view only after it is synced, renamed and committed; it is unlinked only after the commit that removed it.
+- A tombstone applies to a memtable or segment whose newest log sequence is smaller than its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from tsengine.core import batch
+from tsengine.core.calendar import TIMES, period_of, start_of
+from tsengine.core.os.file import remove_file, rename_file, sync_folder
+from tsengine.core.store.memtable import Memtable
+from tsengine.core.store.seal import seal
+from tsengine.core.store.segment import Segment
+from tsengine.core.store.segment_writer import SegmentWriter
+from tsengine.errors import BusyError, StorageError, TsengineError
+from tsengine.store.environment import make_folder
+from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone
+from tsengine.types import DeviceInfo
+
+logger = logging.getLogger(__name__)
+
+SUFFIX, TEMPORARY_SUFFIX = ".seg", ".seg.tmp"
+
+ADMIT_TIMEOUT_S = 10.0
+"""Longest time a writer waits for a seal when memory is full, seconds; after it BusyError."""
+
+Interval = tuple[int, int]
+"""First and last microsecond, both inside."""
+
+Source = tuple[Memtable | Segment, list[Interval]]
+
+
+class LiveSegment:
+    """A segment of the manifest, opened when it is first read."""
+
+    def __init__(self, entry: SegmentEntry, path: Path) -> None:
+        self.entry = entry
+        self.path = path
+        self._segment: Segment | None = None
+
+    def open(self) -> Segment:
+        if self._segment is None:
+            self._segment = Segment(self.path, self.entry.id, self.entry.last_log_seq)
+        return self._segment
+
+
+class Table(NamedTuple):
+    """A memtable, and the sequence that the next point of each device in it gets."""
+
+    memtable: Memtable
+    next_sequences: dict[int, int]
+
+
+class View(NamedTuple):
+    """What a reader sees: live segments, frozen memtables from old to new, the active one, and tombstones by device."""
+
+    segments: tuple[LiveSegment, ...]
+    frozen: tuple[Table, ...]
+    active: Table
+    tombstones: dict[int, tuple[Tombstone, ...]]
+
+
+def new_table() -> Table:
+    return Table(Memtable(), {})
+
+
+class ColumnarStore:
+    """Args:
+        folder: holds `segments/` and `manifest/`.
+        device_of: number -> what the catalog knows of the device, or None if it was deleted.
+        memory_bytes: for memtables, active and frozen together; half of it freezes one.
+        on_frozen: called (from `apply`) when there is something to seal.
+
+    Raises:
+        StorageError, CorruptionError: as Manifest. A damaged segment is reported when it is read.
+    """
+
+    def __init__(
+        self, folder: Path, *, device_of: Callable[[int], DeviceInfo | None], memory_bytes: int, on_frozen: Callable[[], None]
+    ) -> None:
+        self._folder = folder / "segments"
+        make_folder(self._folder)
+        self.manifest = Manifest(folder / "manifest")
+        self._device_of = device_of
+        self._table_bytes_max = memory_bytes // 2
+        self._on_frozen = on_frozen
+        self._lock = threading.Lock()  # guards the replacement of the view
+        self._room = threading.Condition(self._lock)
+        self._seal_error: TsengineError | None = None
+        self._next_id = self.manifest.next_segment_id
+        self._replayed_until = self.manifest.applied_seq
+        self.maintenance = threading.Lock()  # one seal or merge at a time
+        segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
+        tombstones: dict[int, tuple[Tombstone, ...]] = {}
+        for tombstone in self.manifest.tombstones():
+            tombstones[tombstone.device] = (*tombstones.get(tombstone.device, ()), tombstone)
+        self._view = View(segments, (), new_table(), tombstones)
+        self._remove_leftovers()
+
+    def path_of(self, segment_id: int) -> Path:
+        return self._folder / f"{segment_id:016x}{SUFFIX}"
+
+    def _remove_leftovers(self) -> None:
+        """Remove files of unfinished seals and merges; other names are left alone."""
+        live = {segment.path.name for segment in self._view.segments}
+        for path in self._folder.iterdir():
+            if path.name.endswith((SUFFIX, TEMPORARY_SUFFIX)) and path.name not in live:
+                remove_file(path)
+
+    # --- writes: called by the log's committing thread, in log order -------------------------------------------------
+
+    def sealed_until(self, applied_seq: int) -> int:
+        """Return up to where the log is not needed, when everything up to `applied_seq` was applied here."""
+        view = self._view
+        waiting = [table.memtable.first_log_seq for table in (*view.frozen, view.active) if table.memtable.point_count]
+        return min(waiting) - 1 if waiting else applied_seq
+
+    def apply(self, seq: int, record: bytes) -> None:
+        """Add a batch to the active memtable, unless it is sealed already (replay); freeze the memtable when it is full.
+
+        Raises:
+            CorruptionError: the record is damaged.
+        """
+        if seq <= self._replayed_until:
+            return
+        memtable, next_sequences = self._view.active
+        count = memtable.apply(record, seq)
+        next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + count
+        if memtable.size_bytes > self._table_bytes_max:
+            self.freeze()
+
+    def drop_points(self, seq: int, device: int, start_us: int, end_us: int) -> None:
+        """Hide the points of a device within the bounds that were applied before; durable on return.
+
+        Segments that hold nothing else are removed at once, so dropping a chunk gives its space back.
+        """
+        if seq <= self._replayed_until:
+            return
+        if self._view.active.memtable.holds(device, start_us, end_us):
+            self.freeze()
+        tombstone = Tombstone(device, start_us, end_us, seq)
+        with self._lock:
+            dead = [segment for segment in self._view.segments if is_covered(segment.entry, tombstone)]
+            known = self._view.tombstones.get(device, ())
+            is_needed = any(touches(segment.entry, tombstone) for segment in self._view.segments if segment not in dead)
+            is_needed = is_needed or any(table.memtable.holds(device, start_us, end_us) for table in self._view.frozen)
+            self.manifest.commit(remove=[segment.entry.id for segment in dead], tombstones_add=[tombstone] if is_needed else ())
+            self._view = self._view._replace(
+                segments=tuple(segment for segment in self._view.segments if segment not in dead),
+                tombstones={**self._view.tombstones, device: (*known, tombstone)} if is_needed else self._view.tombstones,
+            )
+        self._unlink(dead)
+
+    def freeze(self) -> None:
+        """Let the active memtable be sealed, and start a new one."""
+        with self._lock:
+            table = self._view.active
+            if table.memtable.point_count == 0:
+                return
+            table.memtable.freeze()
+            self._view = self._view._replace(frozen=(*self._view.frozen, table), active=new_table())
+        self._on_frozen()
+
+    def admit(self) -> None:
+        """Wait until there is memory for another batch; called by writers before they stage one.
+
+        Raises:
+            BusyError: a seal did not make room in ADMIT_TIMEOUT_S. StorageError: it failed.
+        """
+        if not self._view.frozen or self._view.active.memtable.size_bytes < self._table_bytes_max // 2:
+            return
+        with self._room:
+            if self._room.wait_for(lambda: not self._view.frozen or self._seal_error, timeout=ADMIT_TIMEOUT_S):
+                if self._seal_error is not None:
+                    raise self._seal_error
+                return
+        raise BusyError(f"memory for unsealed points is full and sealing took longer than {ADMIT_TIMEOUT_S:g} s; try again later")
+
+    # --- background work: one thread at a time holds `maintenance` ---------------------------------------------------
+
+    def seal(self) -> bool:
+        """Write the oldest frozen memtable as segments and commit them; return False if there is none.
+
+        Raises:
+            StorageFullError, StorageError: nothing was changed; the memtable stays and the call may be repeated.
+        Durability: the segments are on disk and in the manifest on return.
+        """
+        with self.maintenance:
+            if not self._view.frozen:
+                return False
+            table = self._view.frozen[0]
+            try:
+                added = self._write(lambda make_writer: seal(table.memtable, self._periods(table.memtable.devices()), make_writer),
+                                    table.memtable.first_log_seq, table.memtable.last_log_seq, tier=0)
+                self.manifest.commit(
+                    add=[segment.entry for segment in added],
+                    applied_seq=table.memtable.last_log_seq,
+                    next_sequences={device: n for device, n in table.next_sequences.items() if self._device_of(device)},
+                )
+            except TsengineError as error:
+                with self._room:
+                    self._seal_error = error
+                    self._room.notify_all()
+                raise
+            with self._room:
+                self._seal_error = None
+                self._view = self._view._replace(segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:])
+                self._room.notify_all()
+            return True
+
+    def replace(
+        self, old: list[LiveSegment], work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], *, tier: int
+    ) -> list[LiveSegment]:
+        """Put the segments that `work` writes in the place of old ones (the caller holds `maintenance`); return them.
+
+        Tombstones that hide nothing any more are forgotten in the same commit.
+        """
+        first = min(segment.entry.first_log_seq for segment in old)
+        last = max(segment.entry.last_log_seq for segment in old)
+        added = self._write(work, first, last, tier)
+        with self._lock:
+            segments = tuple(segment for segment in self._view.segments if segment not in old) + tuple(added)
+            spent = [
+                tombstone
+                for tombstones in self._view.tombstones.values()
+                for tombstone in tombstones
+                if not any(touches(segment.entry, tombstone) for segment in segments)
+                and not any(table.memtable.last_log_seq < tombstone.log_seq for table in self._view.frozen)
+            ]
+            self.manifest.commit(
+                add=[segment.entry for segment in added], remove=[segment.entry.id for segment in old], tombstones_remove=spent
+            )
+            left = {device: tuple(t for t in known if t not in spent) for device, known in self._view.tombstones.items()}
+            self._view = self._view._replace(
+                segments=segments, tombstones={device: known for device, known in left.items() if known}
+            )
+        self._unlink(old)
+        return added
+
+    def remove(self, dead: list[LiveSegment]) -> None:
+        """Remove segments whose every point is expired or deleted."""
+        self.replace(dead, lambda _: [], tier=0)
+
+    def _write(
+        self, work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], first_log_seq: int, last_log_seq: int, tier: int
+    ) -> list[LiveSegment]:
+        """Have segments written, synced and renamed into place; not yet committed."""
+        begun: list[tuple[int, SegmentWriter]] = []
+
+        def make_writer(month: int) -> SegmentWriter:
+            segment_id, self._next_id = self._next_id, self._next_id + 1
+            writer = SegmentWriter(self._folder / f"{segment_id:016x}{TEMPORARY_SUFFIX}", month)
+            begun.append((segment_id, writer))
+            return writer
+
+        try:
+            work(make_writer)
+            for _, writer in begun:
+                writer.finish()
+        except BaseException:
+            for _, writer in begun:
+                abandon(writer)
+            raise
+        for segment_id, writer in begun:
+            rename_file(writer.path, self.path_of(segment_id))
+        if begun:
+            sync_folder(self._folder)
+        return [self._described(segment_id, first_log_seq, last_log_seq, tier) for segment_id, _ in begun]
+
+    def _described(self, segment_id: int, first_log_seq: int, last_log_seq: int, tier: int) -> LiveSegment:
+        segment = Segment(self.path_of(segment_id), segment_id, last_log_seq)
+        first_us, last_us = segment.time_bounds()
+        devices = segment.devices()
+        live = LiveSegment(
+            SegmentEntry(
+                id=segment_id,
+                month=segment.month,
+                size_bytes=segment.size_bytes,
+                point_count=segment.point_count,
+                first_us=first_us,
+                last_us=last_us,
+                first_device=devices[0],
+                last_device=devices[-1],
+                first_log_seq=first_log_seq,
+                last_log_seq=last_log_seq,
+                tier=tier,
+            ),
+            self.path_of(segment_id),
+        )
+        live._segment = segment
+        return live
+
+    def _periods(self, devices: Iterable[int]) -> dict[int, str | None]:
+        known = ((device, self._device_of(device)) for device in devices)
+        return {device: info.chunk_period for device, info in known if info is not None}
+
+    def _unlink(self, segments: Iterable[LiveSegment]) -> None:
+        for segment in segments:
+            try:
+                remove_file(segment.path)
+            except StorageError as error:  # only space is lost: the next open removes what the manifest does not list
+                logger.warning("segment file stays behind: %s", error)
+
+    # --- reads -------------------------------------------------------------------------------------------------------
+
+    @property
+    def view(self) -> View:
+        """What is readable now; the object never changes."""
+        return self._view
+
+    def sources(self, device: int, start_us: int, end_us: int) -> list[Source]:
+        """Return the memtables and segments that may hold points of a device within the bounds, with what is hidden in each."""
+        view = self._view
+        tombstones = view.tombstones.get(device, ())
+        found: list[Source] = []
+        for live in view.segments:
+            entry = live.entry
+            if entry.first_device <= device <= entry.last_device and entry.first_us <= end_us and entry.last_us >= start_us:
+                found.append((live.open(), hidden_in(entry.last_log_seq, tombstones)))
+        for table in (*view.frozen, view.active):
+            if table.memtable.holds(device, start_us, end_us):
+                found.append((table.memtable, hidden_in(table.memtable.last_log_seq, tombstones)))
+        return found
+
+    def period_counts(self, device: int, period: str | None) -> dict[int, int]:
+        """Return the points of a device in each of its periods, hidden ones left out: number of the period -> points."""
+        counts: dict[int, int] = {}
+        for source, hidden in self.sources(device, *TIMES):
+            if isinstance(source, Segment):
+                found = segment_period_counts(source, device, period, hidden)
+            else:
+                found = source.period_counts(device, period)
+                found = {n: count for n, count in found.items() if not is_hidden(max(start_of(n, period), TIMES[0]), hidden)}
+            for number, count in found.items():
+                counts[number] = counts.get(number, 0) + count
+        return counts
+
+    def forget_device(self, seq: int, device: int) -> None:
+        """Drop everything of a device that was deleted from the catalog."""
+        self.drop_points(seq, device, *TIMES)
+        if seq > self._replayed_until:
+            self.manifest.commit(next_sequences={device: None})
+
+    def next_sequence(self, device: int) -> int:
+        """Return the sequence that the device's next point gets, as far as this store knows."""
+        view = self._view
+        newest = max((table.next_sequences.get(device, 1) for table in (*view.frozen, view.active)), default=1)
+        return max(newest, self.manifest.next_sequence(device) or 1)
+
+    def close(self) -> None:
+        self.manifest.close()
+
+
+def touches(entry: SegmentEntry, tombstone: Tombstone) -> bool:
+    """Whether a tombstone may hide points of a segment."""
+    return (
+        entry.last_log_seq < tombstone.log_seq
+        and entry.first_device <= tombstone.device <= entry.last_device
+        and entry.first_us <= tombstone.end_us
+        and entry.last_us >= tombstone.start_us
+    )
+
+
+def is_covered(entry: SegmentEntry, tombstone: Tombstone) -> bool:
+    """Whether a tombstone hides every point of a segment."""
+    return (
+        touches(entry, tombstone)
+        and entry.first_device == entry.last_device
+        and tombstone.start_us <= entry.first_us
+        and entry.last_us <= tombstone.end_us
+    )
+
+
+def hidden_in(last_log_seq: int, tombstones: tuple[Tombstone, ...]) -> list[Interval]:
+    """Return the intervals that a device's tombstones hide in a memtable or segment."""
+    return [(tombstone.start_us, tombstone.end_us) for tombstone in tombstones if last_log_seq < tombstone.log_seq]
+
+
+def is_hidden(time_us: int, hidden: list[Interval]) -> bool:
+    return any(start <= time_us <= end for start, end in hidden)
+
+
+def segment_period_counts(segment: Segment, device: int, period: str | None, hidden: list[Interval]) -> dict[int, int]:
+    """Return the points of a device in each period; a block never crosses a period, so its first time tells."""
+    counts: dict[int, int] = {}
+    for first_us, _, count in segment.device_blocks(device):
+        if not is_hidden(first_us, hidden):
+            number = period_of(first_us, period)
+            counts[number] = counts.get(number, 0) + count
+    return counts
+
+
+def abandon(writer: SegmentWriter) -> None:
+    """Remove an unfinished file; what cannot be removed now goes at the next open."""
+    try:
+        writer.abort()
+    except StorageError as error:
+        logger.warning("unfinished segment stays behind: %s", error)

@@ -1,0 +1,342 @@
+"""One LMDB environment: open and check it, run reads and writes in transactions, grow its map, copy it, close it.
+
+Life: a folder with data.mdb and lock.mdb -> opened, its format checked, stale readers cleared -> any number of read
+transactions beside one write transaction -> closed when no transaction is open. Format: docs/format/catalog.md, "What all
+three environments share".
+
+Invariants:
+- The data a transaction writes and the log sequence it applied (`put_applied`) are committed together or not at all.
+- The map is replaced only while no read transaction of this process is open: readers pass a gate, the grower closes it.
+- sync stays on and the map is never written through: a full disk is an error of a write, never a signal, and a committed
+  page is whole after a power cut. With metasync=False the newest transactions may be missing then, never half there.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+
+import lmdb
+import msgspec
+
+from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
+
+# Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
+# growth, and a growth costs no more than waiting for the open reads and replacing a mapping.
+MAP_BYTES = 256 << 20
+# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file.
+MAX_READERS = 512
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+_KEY_FORMAT = b"format"
+_KEY_APPLIED = b"applied"
+
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _Format(msgspec.Struct, array_like=True):
+    store: str
+    version: int
+
+
+class Environment:
+    """An open LMDB environment of one store.
+
+    Args:
+        path: folder; made with mode 0700 if it is missing, its files with 0600.
+        store: what the environment holds ("registers"); another store's environment is refused.
+        version: newest format version that the caller can read; it is stamped into a new environment.
+        databases: name of each database -> keyword arguments of `lmdb.Environment.open_db`.
+        metasync: True: a commit is durable when it returns. False: it is durable after `sync()`; until then a power cut may
+            take back whole transactions, newest first.
+
+    Raises:
+        StorageError: the folder cannot be opened, or holds another store or a newer format.
+        CorruptionError: the data file is not an LMDB file or is damaged.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        store: str,
+        version: int,
+        databases: Mapping[str, Mapping[str, Any]],
+        metasync: bool = True,
+        map_bytes: int = MAP_BYTES,
+        max_readers: int = MAX_READERS,
+    ) -> None:
+        self.path = Path(path)
+        self.file = str(self.path / "data.mdb")
+        self._gate = threading.Lock()
+        self._gate_changed = threading.Condition(self._gate)
+        self._is_blocked = False  # while the map is replaced, and for ever after close
+        self._is_closed = False
+        self._reading = 0
+        self._write_lock = threading.Lock()
+        self._failure: str | None = None
+        self._applied = 0
+        self._staged_applied = 0  # what the running write transaction puts; counts once that is committed
+        try:
+            make_folder(self.path)
+            self._env = lmdb.open(
+                str(self.path),
+                map_size=map_bytes,
+                metasync=metasync,
+                mode=0o600,
+                max_readers=max_readers,
+                max_dbs=len(databases) + 1,
+                max_spare_txns=1,
+            )
+        except lmdb.Error as error:
+            raise self._translated(error) from error
+        except OSError as error:
+            raise StorageError(f"cannot open {self.path}: {error.strerror}; check the folder's owner and permissions") from error
+        try:
+            self._env.reader_check()
+            self._meta = self._open_database("meta", {})
+            self._check_format(store, version)
+            self._databases = {name: self._open_database(name, options) for name, options in databases.items()}
+            self._applied = self.read(self.get_number, _KEY_APPLIED)
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _open_database(self, name: str, options: Mapping[str, Any]) -> Any:
+        """Open one database, growing the map if making it does not fit."""
+        return self.write(lambda txn: self._env.open_db(name.encode(), txn=txn, **options))
+
+    def _check_format(self, store: str, version: int) -> None:
+        def stamp(txn: Transaction) -> _Format:
+            stored = txn.get(_KEY_FORMAT, db=self._meta)
+            if stored is not None:
+                return msgspec.msgpack.decode(stored, type=_Format)
+            found = _Format(store, version)
+            txn.put(_KEY_FORMAT, msgspec.msgpack.encode(found), db=self._meta)
+            return found
+
+        found = self.write(stamp)
+        if found.store != store:
+            raise StorageError(f"{self.path} holds the {found.store} of a store, not its {store}; check the path")
+        if found.version > version:
+            raise StorageError(
+                f"{self.path} has format version {found.version} of the {store}, this tsengine reads up to version {version}; "
+                "open it with a newer tsengine"
+            )
+
+    def database(self, name: str) -> Any:
+        """Return the handle of a database that was named when the environment was opened."""
+        return self._databases[name]
+
+    @property
+    def applied_seq(self) -> int:
+        """The log sequence up to which everything is committed here; 0 = nothing."""
+        return self._applied
+
+    def put_applied(self, txn: Transaction, seq: int) -> None:
+        """Store the applied log sequence in the same transaction as its data; a lower one than stored is ignored."""
+        if seq > self._applied:
+            self.put_number(txn, _KEY_APPLIED, seq)
+            self._staged_applied = seq
+
+    def get_number(self, txn: Transaction, key: bytes, default: int = 0) -> int:
+        """Return an unsigned number that the store keeps beside its databases."""
+        stored = txn.get(key, db=self._meta)
+        return default if stored is None else int.from_bytes(stored, "big")
+
+    def put_number(self, txn: Transaction, key: bytes, number: int) -> None:
+        """Keep an unsigned 64-bit number beside the databases; the names "format" and "applied" are taken."""
+        txn.put(key, number.to_bytes(8, "big"), db=self._meta)
+
+    def read(self, work: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Return work(transaction, ...) on one snapshot.
+
+        The work must not read or write through this environment again (the map could not grow then), nor keep the
+        transaction, a cursor or an iterator after it returns.
+
+        Raises:
+            ClosedError, CorruptionError, StorageError: as the class says.
+        """
+        with self._gate:
+            if self._is_blocked:
+                self._await_gate()
+            self._reading += 1
+        try:
+            with self._env.begin() as txn:
+                return work(txn, *args, **kwargs)
+        except lmdb.Error as error:
+            raise self._translated(error) from error
+        except msgspec.DecodeError as error:
+            raise CorruptionError("value", file=self.file, found=str(error)) from error
+        finally:
+            with self._gate:
+                self._reading -= 1
+                if self._is_blocked and not self._reading:
+                    self._gate_changed.notify_all()
+
+    def write(self, work: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run work(transaction, ...) in one write transaction and commit it; return what it returned.
+
+        The work runs again from the start when the map has to grow, so it must change nothing outside the transaction.
+        Any exception rolls all of it back.
+
+        Raises:
+            StorageFullError: no space; nothing was changed and the next write may succeed.
+            StorageError: a write or a sync failed; no further write is accepted until the environment is opened again.
+        """
+        with self._write_lock:
+            while True:
+                self._check_writable()
+                self._staged_applied = self._applied
+                try:
+                    with self._env.begin(write=True) as txn:
+                        result = work(txn, *args, **kwargs)
+                except lmdb.MapFullError:
+                    self._grow()
+                except lmdb.Error as error:
+                    raise self._failed(error) from error
+                except msgspec.DecodeError as error:
+                    raise CorruptionError("value", file=self.file, found=str(error)) from error
+                else:
+                    self._applied = self._staged_applied
+                    return result
+
+    def sync(self) -> None:
+        """Make every committed transaction durable; needed with metasync=False only.
+
+        Raises:
+            StorageError: the sync failed; no further write is accepted until the environment is opened again.
+        """
+        with self._write_lock:
+            self._check_writable()
+            try:
+                self._env.sync(True)
+            except lmdb.Error as error:
+                raise self._failed(error) from error
+
+    def copy(self, folder: str | os.PathLike[str]) -> None:
+        """Write a consistent, compacted, synced copy into a folder that has no environment yet; writers go on meanwhile.
+
+        A write that has to grow the map waits until the copy is done.
+
+        Raises:
+            InputError: the folder has an environment already.
+            StorageFullError, StorageError: the copy could not be written; what was written of it is removed.
+        """
+        target = Path(folder)
+        file = target / "data.mdb"
+        try:
+            make_folder(target)
+            fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        except FileExistsError as error:
+            raise InputError(f"{file} exists already; give an empty folder") from error
+        except OSError as error:
+            raise _os_error(f"cannot write the copy {file}", error) from error
+        try:
+            self.read(lambda txn: self._env.copyfd(fd, compact=True))
+            os.fsync(fd)
+            sync_folder(target)
+        except OSError as error:
+            file.unlink()
+            if isinstance(error, TsengineError):
+                raise
+            raise _os_error(f"cannot write the copy {file}", error) from error
+        except BaseException:
+            file.unlink()
+            raise
+        finally:
+            os.close(fd)
+
+    def size_bytes(self) -> int:
+        """Return the length of the data file."""
+        return os.stat(self.file).st_size
+
+    def close(self) -> None:
+        """Wait for open transactions to end and close; a second close does nothing."""
+        with self._write_lock, self._gate:
+            if self._is_closed:
+                return
+            self._await_readers()
+            self._is_closed = True
+            self._env.close()
+            self._gate_changed.notify_all()
+
+    # --- the gate ---------------------------------------------------------------------------------------------------
+
+    def _await_gate(self) -> None:
+        """Wait, holding the gate's lock, until readers may pass."""
+        while self._is_blocked:
+            if self._is_closed:
+                raise ClosedError(f"{self.path} is closed; open it again")
+            self._gate_changed.wait()
+
+    def _await_readers(self) -> None:
+        """Close the gate, whose lock is held, and wait until the last reader has left."""
+        self._is_blocked = True
+        while self._reading:
+            self._gate_changed.wait()
+
+    def _grow(self) -> None:
+        """Double the map. The write lock is held and no write transaction is open."""
+        with self._gate:
+            self._await_readers()
+            try:
+                self._env.set_mapsize(2 * self._env.info()["map_size"])
+            except lmdb.Error as error:
+                raise self._translated(error) from error
+            finally:
+                self._is_blocked = False
+                self._gate_changed.notify_all()
+
+    # --- errors -----------------------------------------------------------------------------------------------------
+
+    def _check_writable(self) -> None:
+        if self._is_closed:
+            raise ClosedError(f"{self.path} is closed; open it again")
+        if self._failure is not None:
+            raise StorageError(f"{self.path} takes no writes after a failed one ({self._failure}); open the store again")
+
+    def _failed(self, error: lmdb.Error) -> TsengineError:
+        """Return our error for one that a write met, and refuse further writes unless it left the environment intact."""
+        translated = self._translated(error)
+        if not isinstance(translated, StorageFullError | BusyError):
+            self._failure = str(error)
+        return translated
+
+    def _translated(self, error: lmdb.Error) -> TsengineError:
+        if isinstance(error, _DAMAGED):
+            return CorruptionError("LMDB environment", file=self.file, found=str(error))
+        if isinstance(error, lmdb.DiskError) or getattr(error, "code", 0) in _FULL:
+            return StorageFullError(f"no space to write {self.file}: {error}; free space or raise the file size limit and write again")
+        if isinstance(error, lmdb.ReadersFullError):
+            return BusyError(f"too many reads at once in {self.path}: {error}; read with fewer threads")
+        return StorageError(f"cannot use {self.file}: {error}; check the disk and open the store again")
+
+
+def make_folder(path: Path) -> None:
+    """Make a folder and its parents, the folder itself with mode 0700; one that exists is left as it is."""
+    if not path.is_dir():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.mkdir(mode=0o700)
+        sync_folder(path.parent)
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _os_error(what: str, error: OSError) -> StorageError:
+    full = error.errno in _FULL
+    return (StorageFullError if full else StorageError)(f"{what}: {error.strerror}; {'free space' if full else 'check the disk'} and try again")

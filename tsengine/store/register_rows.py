@@ -1,0 +1,152 @@
+"""How a register lies in the register store: its keys, its stored row, and the Row that comes of it.
+
+Format: docs/format/registers.md.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+from msgspec.structs import astuple
+
+from tsengine.ids import GROUP_MARK
+from tsengine.rows import Row
+from tsengine.types import Value
+
+_SIGN = 1 << 63
+_ROW_KEY = struct.Struct(">IQ")
+_ENTRY = struct.Struct(">QQ")
+_ARRAY32 = b"\xdd"
+
+
+class StoredRow(msgspec.Struct, array_like=True, gc=False):
+    """The value of a register. Fields at the end that are None are not written.
+
+    Attributes:
+        variable: the device's number for its name.
+        group: int: the automatic group of a request whose first point is so many sequences before this one; bytes: 24
+            hexadecimal characters as 12 bytes; str: any other text. (msgspec has no union of bytes and str.)
+        metadata: JSON.
+    """
+
+    time_us: int
+    variable: int
+    received_us: int
+    group: Any
+    value: Value = None
+    unit: str | None = None
+    lat: float | None = None
+    lng: float | None = None
+    metadata: bytes | None = None
+
+
+encode = msgspec.msgpack.Encoder().encode
+decode_row = msgspec.msgpack.Decoder(StoredRow).decode
+_decode_rows = msgspec.msgpack.Decoder(list[StoredRow]).decode
+
+
+def device_key(device: int) -> bytes:
+    """Return the 4 bytes that every key of a device begins with."""
+    return device.to_bytes(4, "big")
+
+
+def row_key(device: int, sequence: int) -> bytes:
+    """Return the key of a register."""
+    return _ROW_KEY.pack(device, sequence)
+
+
+def sequences_of(keys: list[bytes]) -> list[int]:
+    """Return the sequences in keys of registers."""
+    return [sequence for _, sequence in _ROW_KEY.iter_unpack(b"".join(keys))]
+
+
+def entry(time_us: int, sequence: int) -> bytes:
+    """Return a register's entry under a secondary key: 16 bytes that sort by (time, sequence), also before 1970."""
+    return _ENTRY.pack(time_us + _SIGN, sequence)
+
+
+def encode_row(row: StoredRow) -> bytes:
+    """Return the stored bytes of a row, without the Nones at its end."""
+    fields = list(astuple(row))
+    while fields[-1] is None:
+        fields.pop()
+    return encode(fields)
+
+
+def decode_rows(values: list[bytes]) -> list[StoredRow]:
+    """Decode many stored rows in one call, as the elements of one MessagePack array."""
+    return _decode_rows(_ARRAY32 + len(values).to_bytes(4, "big") + b"".join(values))
+
+
+def is_automatic(device: int, group: str) -> int | None:
+    """Return the first sequence of the request if the text is an automatic group of this device, else None."""
+    if len(group) == 24 and group.startswith(f"{device:08x}"):
+        try:
+            marked = int.from_bytes(bytes.fromhex(group[8:]), "big")
+        except ValueError:
+            return None
+        if marked & GROUP_MARK and f"{marked:016x}" == group[8:]:
+            return marked ^ GROUP_MARK
+    return None
+
+
+def pack_group(device: int, sequence: int, group: str) -> int | bytes | str:
+    """Return the stored form of a register's group."""
+    first = is_automatic(device, group)
+    if first is not None and first <= sequence:
+        return sequence - first
+    if len(group) == 24:
+        try:
+            packed = bytes.fromhex(group)
+        except ValueError:
+            return group
+        if packed.hex() == group:
+            return packed
+    return group
+
+
+def to_rows(device: int, sequences: Iterable[int], stored: list[StoredRow], names: Mapping[int, str]) -> list[Row]:
+    """Return the Rows of decoded registers of one device, in the order given.
+
+    Called for every row that is read: the group's text is made once for rows of one request that follow each other, and a
+    Row is made without the detour over the NamedTuple's own constructor.
+    """
+    rows = []
+    make: Any = tuple.__new__
+    prefix, last_first, automatic = f"{device:08x}", -1, ""
+    for sequence, row in zip(sequences, stored, strict=True):
+        time_us, variable, received_us, group, value, unit, lat, lng, metadata = astuple(row)
+        if group.__class__ is int:
+            if sequence - group != last_first:
+                last_first = sequence - group
+                automatic = f"{prefix}{last_first | GROUP_MARK:016x}"
+            group = automatic
+        elif group.__class__ is bytes:
+            group = group.hex()
+        elif group.__class__ is not str:
+            raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
+        rows.append(make(Row, (sequence, time_us, names[variable], value, unit, group, lat, lng, metadata, received_us)))
+    return rows
+
+
+def edit_row(device: int, sequence: int, row: StoredRow, fields: Mapping[str, Any]) -> StoredRow:
+    """Return the row with the fields of one edit replaced; None removes a field.
+
+    A time of None is no change, and without a group the register is a request of its own. Fields that a register does not
+    have are passed over: the engine has checked the command before it was logged, and a replay must not fail on it.
+    """
+    changes: dict[str, Any] = {name: fields[name] for name in ("value", "unit") if name in fields}
+    if fields.get("time") is not None:
+        changes["time_us"] = fields["time"]
+    if "group" in fields:
+        changes["group"] = 0 if fields["group"] is None else pack_group(device, sequence, fields["group"])
+    if "location" in fields:
+        location = fields["location"] or (None, None)
+        changes["lat"], changes["lng"] = (None if degrees is None else float(degrees) for degrees in location)
+    if "metadata" in fields:
+        metadata = fields["metadata"]
+        changes["metadata"] = metadata.encode() if isinstance(metadata, str) else metadata
+    return msgspec.structs.replace(row, **changes)

@@ -1,0 +1,556 @@
+"""The register store: the points of mutable devices in LMDB, as a view of the log.
+
+Life of a change: the log has made it durable -> `add` keeps it in memory -> `flush`, or the next read of its device, applies
+all that wait in one transaction together with the log sequence -> `sync` before the log is trimmed. After a crash the log
+gives everything above `applied_seq` again. Format: docs/format/registers.md.
+
+Invariants:
+- A change and its log sequence are committed together; a sequence at or below the applied one changes nothing.
+- A read of a device sees every change that was added before it began.
+- Each row has exactly one entry under its device's time key and one under its variable's; the device's count is the number
+  of those entries, which LMDB keeps, so it cannot disagree. `check` verifies all of it.
+- A variable is listed as long as a register has it.
+"""
+
+from __future__ import annotations
+
+import heapq
+import os
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby, islice, takewhile
+from typing import Any, Literal
+
+import lmdb
+import msgspec
+
+from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
+from tsengine.core import batch
+from tsengine.errors import CorruptionError
+from tsengine.rows import Row, matcher
+from tsengine.store.environment import Environment, Transaction
+from tsengine.store.register_rows import (
+    StoredRow,
+    decode_row,
+    decode_rows,
+    device_key,
+    edit_row,
+    encode,
+    encode_row,
+    entry,
+    is_automatic,
+    pack_group,
+    row_key,
+    sequences_of,
+    to_rows,
+)
+from tsengine.types import Filter, Order
+
+FORMAT_VERSION = 1
+
+# Changes kept in memory before `add` applies them itself: 4 MiB of records are some 100,000 points, a third of a second.
+PENDING_BYTES = 4 << 20
+# What a waiting change costs beside its own bytes.
+_PENDING_OVERHEAD_BYTES = 256
+# Rows decoded at a time while a condition on rows is looked for.
+_PIECE = 256
+
+_EVERYTHING = Filter()
+_HIGHEST = 2**64 - 1
+
+Change = bytes | Command
+RegisterCommand = EditRegisters | DeleteRegisters | EmptyRegisters | DeleteDevice
+
+
+class Registers:
+    """An open register store.
+
+    Any number of threads may read and add. The limit of registers of a device is the engine's to check, before the log.
+
+    Args:
+        path: folder of the environment, made if it is missing.
+
+    Raises:
+        StorageError, CorruptionError: as `Environment`.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        by = {"dupsort": True, "dupfixed": True}
+        databases: dict[str, dict[str, bool]] = {
+            "rows": {},
+            "by_time": by,
+            "by_variable": by,
+            "names": {},
+            "numbers": {},
+            "devices": {},
+        }
+        self._environment = Environment(path, store="registers", version=FORMAT_VERSION, databases=databases, metasync=False)
+        self._rows = self._environment.database("rows")
+        self._by_time = self._environment.database("by_time")
+        self._by_variable = self._environment.database("by_variable")
+        self._names = self._environment.database("names")
+        self._numbers = self._environment.database("numbers")
+        self._devices = self._environment.database("devices")
+        self._flush_lock = threading.Lock()
+        self._pending_lock = threading.Lock()
+        self._pending: list[tuple[int, int, Change]] = []  # (log sequence, device, change)
+        self._pending_devices: set[int] = set()
+        self._pending_bytes = 0
+        self._added_seq = self._environment.applied_seq
+
+    @property
+    def applied_seq(self) -> int:
+        """The log sequence up to which every change is in the store; 0 = nothing."""
+        return self._environment.applied_seq
+
+    # --- changes ----------------------------------------------------------------------------------------------------
+
+    def add(self, seq: int, change: Change) -> None:
+        """Take one change of the log: a points record or a command; one at or below a sequence that was taken is skipped.
+
+        Raises:
+            StorageFullError, StorageError: so many changes wait that they had to be applied, and that failed; they still wait.
+        Cost: none of the store's, unless PENDING_BYTES wait.
+        """
+        if isinstance(change, bytes):
+            device, size_bytes = batch.device_of(change), len(change)
+        elif isinstance(change, RegisterCommand):
+            device, size_bytes = change.device, len(encode(change))
+        else:
+            return
+        with self._pending_lock:
+            if seq <= self._added_seq:
+                return
+            self._added_seq = seq
+            self._pending.append((seq, device, change))
+            self._pending_devices.add(device)
+            self._pending_bytes += size_bytes + _PENDING_OVERHEAD_BYTES
+            is_full = self._pending_bytes > PENDING_BYTES
+        if is_full:
+            self.flush()
+
+    def flush(self) -> None:
+        """Apply all changes that wait, in one transaction.
+
+        Durability: in the store's file when it returns, safe from a power cut after `sync`.
+
+        Raises:
+            StorageFullError, StorageError: nothing was applied; the changes still wait.
+        """
+        with self._flush_lock:
+            with self._pending_lock:
+                pending, size_bytes = self._pending.copy(), self._pending_bytes
+            if not pending:
+                return
+            self._environment.write(self._apply, pending)
+            with self._pending_lock:
+                del self._pending[: len(pending)]
+                self._pending_devices = {device for _, device, _ in self._pending}
+                self._pending_bytes -= size_bytes
+
+    def sync(self, seq: int = 0) -> None:
+        """Apply what waits and make everything durable, so that the log may be trimmed up to `applied_seq`.
+
+        Args:
+            seq: everything of the log up to here was added, or does not concern this store.
+        """
+        self.flush()
+        if seq > self.applied_seq:
+            self._environment.write(self._environment.put_applied, seq)
+        self._environment.sync()
+
+    def _apply(self, txn: Transaction, pending: list[tuple[int, int, Change]]) -> None:
+        writer = _Writer(self, txn)
+        for seq, _, change in pending:
+            if seq > self._environment.applied_seq:
+                writer.apply(change)
+        writer.put_points()
+        self._environment.put_applied(txn, pending[-1][0])
+
+    # --- reads ------------------------------------------------------------------------------------------------------
+
+    def count(self, device: int, filter: Filter | None = None) -> int:
+        """Return how many registers of a device meet a filter; exact.
+
+        Cost: a lookup without a filter or for variables alone; a walk over the keys with time bounds; a decode of every row
+        within the bounds with conditions on groups, values or `having`.
+        """
+        return self._read(device, self._count, device, filter or _EVERYTHING)
+
+    def get(self, device: int, sequence: int) -> Row | None:
+        """Return one register by its sequence."""
+        return self._read(device, self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
+
+    def query(
+        self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
+    ) -> list[Row]:
+        """Return the registers that meet a filter, all variables together, by (time, sequence).
+
+        Args:
+            order: "desc": newest first, of equal times the latest inserted first; "asc": the reverse.
+            limit, skip: at most so many (None = all), after leaving out so many.
+        Cost: the rows returned and the keys skipped; with conditions on groups, values or `having` every row up to the last one.
+        """
+        return self._read(device, self._query, device, filter, order == "desc", limit, skip)
+
+    def sequences(
+        self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
+    ) -> list[int]:
+        """Return the sequences of the registers that `query` would return; cheaper when no row has to be decoded."""
+        return self._read(device, self._sequences, device, filter, order == "desc", limit, skip)
+
+    def newest(
+        self,
+        device: int,
+        variable: str | None = None,
+        filter: Filter = _EVERYTHING,
+        *,
+        oldest: bool = False,
+        by: Literal["time", "insert"] = "time",
+    ) -> Row | None:
+        """Return the newest (or oldest) register that meets a filter, of one variable or of all.
+
+        Args:
+            by: "time": first in the order of `query`; "insert": by sequence, which walks all keys within the bounds.
+        """
+        if variable is not None:
+            filter = msgspec.structs.replace(filter, variables=(variable,))
+        found = self._read(device, self._query, device, filter, not oldest, 1, 0, by == "insert")
+        return found[0] if found else None
+
+    def variables(self, device: int) -> list[str]:
+        """Return the names of the variables that a device has registers of, sorted."""
+        return self._read(device, self._variables, device)
+
+    def max_sequence(self, device: int) -> int | None:
+        """Return the highest sequence a device's registers ever had, also deleted ones, or None if it never had any."""
+        return self._read(device, self._max_sequence, device)
+
+    def check(self) -> list[str]:
+        """Return what is wrong between rows, keys and counts, one sentence each; empty = nothing.
+
+        Cost: reads everything; the rows of one device are in memory at a time.
+        """
+        self.flush()
+        return [f"{self._environment.file}: {problem}" for problem in self._environment.read(self._check)]
+
+    def copy(self, folder: str | os.PathLike[str]) -> None:
+        """Apply what waits, then write a consistent copy for a backup; see `Environment.copy`."""
+        self.flush()
+        self._environment.copy(folder)
+
+    def close(self) -> None:
+        """Close the environment; changes that still wait are in the log. A second close does nothing."""
+        self._environment.close()
+
+    def _read(self, device: int, work: Any, *args: Any) -> Any:
+        if device in self._pending_devices:
+            self.flush()
+        return self._environment.read(work, *args)
+
+    def _get(self, txn: Transaction, device: int, sequence: int) -> Row | None:
+        stored = txn.get(row_key(device, sequence), None, self._rows)
+        return None if stored is None else to_rows(device, (sequence,), [decode_row(stored)], _Names(self, txn, device))[0]
+
+    def _count(self, txn: Transaction, device: int, filter: Filter) -> int:
+        if filter.ids is not None or _needs_rows(filter):
+            return len(self._query(txn, device, filter, True, None, 0))
+        if filter.start_us is None and filter.end_us is None:
+            return sum(cursor.count() for cursor, key in self._cursors(txn, device, filter.variables) if cursor.set_key(key))
+        return sum(1 for _ in self._entries(txn, device, filter, descending=False))
+
+    def _sequences(self, txn: Transaction, device: int, filter: Filter, descending: bool, limit: int | None, skip: int) -> list[int]:
+        if filter.ids is not None or _needs_rows(filter):
+            return [row.sequence for row in self._query(txn, device, filter, descending, limit, skip)]
+        entries = self._entries(txn, device, filter, descending)
+        return [int.from_bytes(item[8:], "big") for item in islice(entries, skip, None if limit is None else skip + limit)]
+
+    def _query(
+        self, txn: Transaction, device: int, filter: Filter, descending: bool, limit: int | None, skip: int, by_insert: bool = False
+    ) -> list[Row]:
+        stop = None if limit is None else skip + limit
+        names = _Names(self, txn, device)
+        if filter.ids is not None:
+            keys = [row_key(device, sequence) for sequence in set(filter.ids) if 0 <= sequence <= _HIGHEST]
+            is_wanted = matcher(filter)
+            rows = [row for row in self._load(txn, device, keys, names) if is_wanted(row)]
+            rows.sort(key=(lambda row: row.sequence) if by_insert else (lambda row: (row.time_us, row.sequence)), reverse=descending)
+            return rows[skip:stop]
+        entries = self._entries(txn, device, filter, descending)
+        if by_insert:
+            entries = iter(sorted(entries, key=lambda item: item[8:], reverse=descending))
+        prefix = device_key(device)
+        if not _needs_rows(filter):
+            return self._load_all(txn, device, [prefix + item[8:] for item in islice(entries, skip, stop)], names)
+        is_wanted = matcher(msgspec.structs.replace(filter, variables=None, start_us=None, end_us=None))
+        found: list[Row] = []
+        while (stop is None or len(found) < stop) and (piece := [prefix + item[8:] for item in islice(entries, _PIECE)]):
+            found += [row for row in self._load_all(txn, device, piece, names) if is_wanted(row)]
+        return found[skip:stop]
+
+    def _load(self, txn: Transaction, device: int, keys: list[bytes], names: _Names) -> list[Row]:
+        """Return the rows of those keys that exist."""
+        pairs = txn.cursor(self._rows).getmulti(keys)
+        return to_rows(device, sequences_of([key for key, _ in pairs]), decode_rows([value for _, value in pairs]), names)
+
+    def _load_all(self, txn: Transaction, device: int, keys: list[bytes], names: _Names) -> list[Row]:
+        """Return the rows of keys that come from entries, so that all of them have to exist."""
+        rows = self._load(txn, device, keys, names)
+        if len(rows) != len(keys):
+            raise CorruptionError("key", file=self._environment.file, expected=f"{len(keys)} registers", found=str(len(rows)))
+        return rows
+
+    def _cursors(self, txn: Transaction, device: int, variables: Sequence[str] | None) -> list[tuple[Any, bytes]]:
+        """Return a cursor and its key for the device, or for each of these variables that it has."""
+        prefix = device_key(device)
+        if variables is None:
+            return [(txn.cursor(self._by_time), prefix)]
+        numbers = (txn.get(prefix + name.encode(), db=self._numbers) for name in set(variables) if 0 < len(name.encode()) <= 500)
+        return [(txn.cursor(self._by_variable), prefix + number) for number in numbers if number is not None]
+
+    def _entries(self, txn: Transaction, device: int, filter: Filter, descending: bool) -> Iterator[bytes]:
+        """Yield the 16-byte entries (time, sequence) within a filter's variables and bounds, in order."""
+        first = None if filter.start_us is None else entry(filter.start_us, 0)
+        last = None if filter.end_us is None else entry(filter.end_us, _HIGHEST)
+        walks = [_walk(cursor, key, first, last, descending) for cursor, key in self._cursors(txn, device, filter.variables)]
+        return walks[0] if len(walks) == 1 else heapq.merge(*walks, reverse=descending)
+
+    def _variables(self, txn: Transaction, device: int) -> list[str]:
+        return sorted(key[4:].decode() for key in _keys_from(txn.cursor(self._numbers), device_key(device)))
+
+    def _max_sequence(self, txn: Transaction, device: int) -> int | None:
+        stored = txn.get(device_key(device), db=self._devices)
+        return None if stored is None else int.from_bytes(stored[:8], "big")
+
+    def _check(self, txn: Transaction) -> list[str]:
+        problems: list[str] = []
+        seen: set[bytes] = set()
+        for prefix, pairs in groupby(txn.cursor(self._rows), key=lambda pair: pair[0][:4]):
+            seen.add(prefix)
+            problems += self._check_device(txn, prefix, [(key[4:], decode_row(value)) for key, value in pairs])
+        for database, what in ((self._by_time, "time keys"), (self._by_variable, "variable keys"), (self._numbers, "variables")):
+            strays = {key[:4] for key in txn.cursor(database).iternext(values=False)} - seen
+            problems += [f"device {int.from_bytes(prefix, 'big')} has {what} but no registers" for prefix in sorted(strays)]
+        return problems
+
+    def _check_device(self, txn: Transaction, prefix: bytes, rows: list[tuple[bytes, StoredRow]]) -> list[str]:
+        device = int.from_bytes(prefix, "big")
+        by_variable: dict[bytes, list[bytes]] = {}
+        for sequence, row in rows:
+            by_variable.setdefault(prefix + row.variable.to_bytes(4, "big"), []).append(entry(row.time_us, 0)[:8] + sequence)
+        expected = {key: sorted(entries) for key, entries in by_variable.items()}
+        stored = {key: _dups(txn.cursor(self._by_variable), key) for key in _keys_from(txn.cursor(self._by_variable), prefix)}
+        names = {key: txn.get(key, db=self._names) for key in _keys_from(txn.cursor(self._names), prefix)}
+        numbers = {key: txn.get(prefix + (name or b""), db=self._numbers) for key, name in names.items()}
+        count = self._count(txn, device, _EVERYTHING)
+        highest = self._max_sequence(txn, device) or 0
+        claims = (
+            (_dups(txn.cursor(self._by_time), prefix) == sorted(sum(by_variable.values(), [])), "time keys and registers differ"),
+            (stored == expected, "variable keys and registers differ"),
+            (names.keys() == expected.keys(), "variables and registers differ"),
+            (all(number == key[4:] for key, number in numbers.items()), "names and numbers of variables differ"),
+            (count == len(rows), f"the count is {count}, there are {len(rows)} registers"),
+            (highest >= int.from_bytes(rows[-1][0], "big"), f"a register is above the highest sequence {highest}"),
+        )
+        return [f"device {device}: {problem}" for holds, problem in claims if not holds]
+
+
+class _Names(dict[int, str]):
+    """The names of a device's variables by number, looked up as they are met; lives as long as its transaction."""
+
+    def __init__(self, store: Registers, txn: Transaction, device: int) -> None:
+        self._source = store, txn, device
+
+    def __missing__(self, number: int) -> str:
+        store, txn, device = self._source
+        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, store._names)
+        if name is None:
+            expected = f"variable {number} of device {device}"
+            raise CorruptionError("variable table", file=store._environment.file, expected=expected, found="none")
+        self[number] = text = name.decode()
+        return text
+
+
+class _Writer:
+    """The changes of one transaction. Points are collected and put in key order, before anything that may need them."""
+
+    def __init__(self, store: Registers, txn: Transaction) -> None:
+        self._store = store
+        self._txn = txn
+        self._rows: list[tuple[bytes, bytes]] = []
+        self._by_time: list[tuple[bytes, bytes]] = []
+        self._by_variable: list[tuple[bytes, bytes]] = []
+        self._highest: dict[bytes, int] = {}
+        self._numbers: dict[tuple[bytes, str], bytes] = {}
+
+    def apply(self, change: Change) -> None:
+        """Apply one change of the log."""
+        if isinstance(change, bytes):
+            self._add_points(batch.device_of(change), batch.rows(change))
+            return
+        self.put_points()
+        match change:
+            case EditRegisters():
+                self._edit(change.device, change.edits)
+            case DeleteRegisters():
+                self._delete(change.device, change.sequences)
+            case EmptyRegisters():
+                self._empty(device_key(change.device))
+            case DeleteDevice():
+                self._empty(device_key(change.device))
+                self._txn.delete(device_key(change.device), db=self._store._devices)
+
+    def put_points(self) -> None:
+        """Write the collected points."""
+        if not self._rows:
+            return
+        store, txn = self._store, self._txn
+        for pairs in (self._rows, self._by_time, self._by_variable):
+            pairs.sort()
+        consumed, added = txn.cursor(store._rows).putmulti(self._rows, overwrite=False)
+        if added != consumed:
+            raise CorruptionError("log", expected="registers with new sequences", found=f"{consumed - added} that are stored already")
+        txn.cursor(store._by_time).putmulti(self._by_time)
+        txn.cursor(store._by_variable).putmulti(self._by_variable)
+        for prefix, highest in self._highest.items():
+            self._put_device(prefix, highest=highest)
+        self._rows, self._by_time, self._by_variable = [], [], []
+        self._highest = {}
+
+    def _add_points(self, device: int, rows: Iterable[Row]) -> None:
+        prefix = device_key(device)
+        highest = self._highest.get(prefix, 0)
+        keys: dict[str, bytes] = {}
+        last_group, first = "", None
+        for sequence, time_us, name, value, unit, group, lat, lng, metadata, received_us in rows:
+            key = keys.get(name)
+            if key is None:
+                key = keys[name] = prefix + self._number(prefix, name)
+            if group != last_group:
+                last_group, first = group, is_automatic(device, group)
+            packed = sequence - first if first is not None and first <= sequence else pack_group(device, sequence, group)
+            fields: tuple[Any, ...] = (time_us, int.from_bytes(key[4:], "big"), received_us, packed)
+            if metadata is not None:
+                fields += (value, unit, lat, lng, metadata)
+            elif lat is not None:
+                fields += (value, unit, lat, lng)
+            elif unit is not None:
+                fields += (value, unit)
+            elif value is not None:
+                fields += (value,)
+            item = entry(time_us, sequence)
+            self._rows.append((row_key(device, sequence), encode(fields)))
+            self._by_time.append((prefix, item))
+            self._by_variable.append((key, item))
+            if sequence > highest:
+                highest = sequence
+        self._highest[prefix] = highest
+
+    def _number(self, prefix: bytes, name: str) -> bytes:
+        """Return the 4-byte number of a device's variable, giving it the next one if it is new."""
+        known = self._numbers.get((prefix, name))
+        if known is not None:
+            return known
+        key = prefix + name.encode()
+        number = self._txn.get(key, db=self._store._numbers)
+        if number is None:
+            number = self._put_device(prefix, takes_number=True)
+            self._txn.put(key, number, db=self._store._numbers)
+            self._txn.put(prefix + number, name.encode(), db=self._store._names)
+        self._numbers[prefix, name] = number
+        return number
+
+    def _put_device(self, prefix: bytes, *, highest: int = 0, takes_number: bool = False) -> bytes:
+        """Raise a device's highest sequence, or take its next variable number and return that."""
+        stored = self._txn.get(prefix, bytes(12), db=self._store._devices)
+        number = int.from_bytes(stored[8:], "big")
+        highest = max(highest, int.from_bytes(stored[:8], "big"))
+        self._txn.put(prefix, highest.to_bytes(8, "big") + (number + takes_number).to_bytes(4, "big"), db=self._store._devices)
+        return number.to_bytes(4, "big")
+
+    def _edit(self, device: int, edits: Iterable[tuple[int, dict[str, Any]]]) -> None:
+        store, txn, prefix = self._store, self._txn, device_key(device)
+        for sequence, fields in edits:
+            key = row_key(device, sequence)
+            stored = txn.get(key, db=store._rows)
+            if stored is None:
+                continue
+            old = decode_row(stored)
+            new = edit_row(device, sequence, old, fields)
+            txn.put(key, encode_row(new), db=store._rows)
+            if new.time_us != old.time_us:
+                variable = prefix + old.variable.to_bytes(4, "big")
+                self._delete_entry(prefix, variable, entry(old.time_us, sequence))
+                txn.put(prefix, entry(new.time_us, sequence), db=store._by_time)
+                txn.put(variable, entry(new.time_us, sequence), db=store._by_variable)
+
+    def _delete(self, device: int, sequences: Iterable[int]) -> None:
+        prefix, variables = device_key(device), set()
+        for sequence in sorted(sequences):
+            stored = self._txn.pop(row_key(device, sequence), db=self._store._rows)
+            if stored is not None:
+                row = decode_row(stored)
+                variable = prefix + row.variable.to_bytes(4, "big")
+                self._delete_entry(prefix, variable, entry(row.time_us, sequence))
+                variables.add(variable)
+        for variable in variables:
+            if self._txn.get(variable, db=self._store._by_variable) is None:
+                self._forget_variable(variable)
+
+    def _delete_entry(self, prefix: bytes, variable: bytes, item: bytes) -> None:
+        was_by_time = self._txn.delete(prefix, item, db=self._store._by_time)
+        was_by_variable = self._txn.delete(variable, item, db=self._store._by_variable)
+        if not (was_by_time and was_by_variable):
+            raise CorruptionError("key", file=self._store._environment.file, expected="an entry for each register", found="none")
+
+    def _empty(self, prefix: bytes) -> None:
+        txn, store = self._txn, self._store
+        txn.delete(prefix, db=store._by_time)
+        for variable in list(_keys_from(txn.cursor(store._names), prefix)):
+            txn.delete(variable, db=store._by_variable)
+            self._forget_variable(variable)
+        cursor = txn.cursor(store._rows)
+        is_there = cursor.set_range(prefix)
+        while is_there and cursor.key()[:4] == prefix:
+            is_there = cursor.delete() and bool(cursor.key())
+
+    def _forget_variable(self, variable: bytes) -> None:
+        """Remove the name of a variable that has no register left; its number is not used again."""
+        name = self._txn.pop(variable, db=self._store._names)
+        if name is not None:
+            self._txn.delete(variable[:4] + name, db=self._store._numbers)
+            self._numbers.pop((variable[:4], name.decode()), None)
+
+
+def _needs_rows(filter: Filter) -> bool:
+    """Tell whether a filter has conditions that the keys alone cannot answer."""
+    return filter.groups is not None or filter.values is not None or filter.having is not None
+
+
+def _walk(cursor: lmdb.Cursor[bytes], key: bytes, first: bytes | None, last: bytes | None, descending: bool) -> Iterator[bytes]:
+    """Return an iterator over the entries of a key with first <= entry <= last."""
+    if descending:
+        if last is not None and cursor.set_range_dup(key, last):
+            # At the first entry above the bound: no entry equals it, as its sequence is above all others.
+            if not cursor.prev_dup():
+                return iter(())
+        elif not (cursor.set_key(key) and cursor.last_dup()):
+            return iter(())
+        walk = cursor.iterprev_dup()
+        return walk if first is None else takewhile(first.__le__, walk)
+    if not (cursor.set_key(key) if first is None else cursor.set_range_dup(key, first)):
+        return iter(())
+    walk = cursor.iternext_dup()
+    return walk if last is None else takewhile(last.__ge__, walk)
+
+
+def _keys_from(cursor: lmdb.Cursor[bytes], prefix: bytes) -> Iterator[bytes]:
+    """Yield the distinct keys that begin with a prefix."""
+    is_there = cursor.set_range(prefix)
+    while is_there and (key := cursor.key()).startswith(prefix):
+        yield key
+        is_there = cursor.next_nodup()
+
+
+def _dups(cursor: lmdb.Cursor[bytes], key: bytes) -> list[bytes]:
+    return list(cursor.iternext_dup()) if cursor.set_key(key) else []
