@@ -53,7 +53,20 @@ def test_a_date_is_read(text: str, expected: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["yesterday", "2024-13-01", "2024-02-30", "2024-01-02T25:00:00Z", "1 lightyear", "day", "-1 day", "12", "9999 years", "1.5 days", "", "20240102"],
+    [
+        "yesterday",
+        "2024-13-01",
+        "2024-02-30",
+        "2024-01-02T25:00:00Z",
+        "1 lightyear",
+        "day",
+        "-1 day",
+        "12",
+        "9999 years",
+        "1.5 days",
+        "",
+        "20240102",
+    ],
 )
 def test_what_is_no_date_is_none(text: str) -> None:
     assert at(text) is None

@@ -241,7 +241,14 @@ class TestList:
         query = f"filter[id]={fleet[1].id}&fields[0]=type&fields[1]=bucket&fields[]=chunk_period&fields=last_input&fields=nothing"
         row = server.call("GET", "/device", server.account, query=query).result[0]
         tags = [{"key": "site", "value": "North"}, {"key": "n", "value": "1"}]
-        assert row == {"id": fleet[1].id, "tags": tags, "type": "immutable", "bucket": fleet[1].id, "chunk_period": "month", "last_input": None}
+        assert row == {
+            "id": fleet[1].id,
+            "tags": tags,
+            "type": "immutable",
+            "bucket": fleet[1].id,
+            "chunk_period": "month",
+            "last_input": None,
+        }
 
     def test_order(self, server: Server, fleet: list[Made]) -> None:
         names = self.find(server, "filter[name]=fleet*&amount=100&orderBy=name,desc")
@@ -307,7 +314,9 @@ def test_chunks_are_listed_and_deleted(server: Server) -> None:
         day = today - timedelta(days=age)
         start = int(day.timestamp())
         text = f"{day:%Y-%m-%d}T"
-        expected.append({"amount": age + 1, "id": f"{start}_{start + 86_399}", "from": f"{text}00:00:00.000+00:00", "to": f"{text}23:59:59.999+00:00"})
+        expected.append(
+            {"amount": age + 1, "id": f"{start}_{start + 86_399}", "from": f"{text}00:00:00.000+00:00", "to": f"{text}23:59:59.999+00:00"}
+        )
     assert chunks == expected
     gone = chunks[1]["id"]
     assert server.call("DELETE", f"{path}/{gone}", server.account).result == f"Chunk {gone} deleted"

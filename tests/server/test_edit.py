@@ -11,7 +11,9 @@ from server_process import Made, Server, minutes_ago
 @pytest.fixture
 def rows(server: Server, device: Made) -> list[dict[str, Any]]:
     """Thirty points of a and b, oldest first."""
-    server.send(device, *({"variable": "ab"[n % 2], "value": n, "time": minutes_ago(60 - n), "unit": "C", "metadata": {"n": n}} for n in range(30)))
+    server.send(
+        device, *({"variable": "ab"[n % 2], "value": n, "time": minutes_ago(60 - n), "unit": "C", "metadata": {"n": n}} for n in range(30))
+    )
     found: list[dict[str, Any]] = server.read(device, {"qty": 100, "ordination": "asc"})
     return found
 
@@ -52,7 +54,12 @@ def test_unknown_ids_are_not_counted(server: Server, device: Made, rows: list[di
 
 def test_one_bad_item_changes_nothing(server: Server, device: Made, rows: list[dict[str, Any]]) -> None:
     good = {"id": rows[0]["id"], "value": "changed"}
-    for bad in ({"id": rows[1]["id"], "unit": "x" * 26}, {"value": 1}, {"id": rows[1]["id"], "time": "soon"}, {"id": rows[1]["id"], "value": {}}):
+    for bad in (
+        {"id": rows[1]["id"], "unit": "x" * 26},
+        {"value": 1},
+        {"id": rows[1]["id"], "time": "soon"},
+        {"id": rows[1]["id"], "value": {}},
+    ):
         reply = edit(server, device, [good, bad])
         assert reply.status == 400 and reply.body["message"].startswith("Invalid data at index 1: ")
         assert list(reply.body["field_errors"]) == ["1"]
@@ -114,7 +121,9 @@ def test_delete_by_id(server: Server, device: Made, rows: list[dict[str, Any]]) 
     assert server.read(device, "query=count") == 29
 
 
-@pytest.mark.parametrize("query", ["query=count", "query=avg&start_date=1%20day", "query=sum&start_date=1%20day", "query=aggregate&interval=hour&function=avg"])
+@pytest.mark.parametrize(
+    "query", ["query=count", "query=avg&start_date=1%20day", "query=sum&start_date=1%20day", "query=aggregate&interval=hour&function=avg"]
+)
 def test_a_query_without_rows_deletes_nothing(server: Server, device: Made, rows: list[dict[str, Any]], query: str) -> None:
     assert server.call("DELETE", "/data", device.token, query=query).refusal == (400, "Invalid query")
     assert server.read(device, "query=count") == len(rows)

@@ -34,7 +34,9 @@ def test_nested_names_keep_their_path() -> None:
     assert nested == {("filter", "tags", "0", "key"): ["a"], ("filter", "name"): ["x*"], ("filter", "id", ""): ["1", "2"]}
 
 
-@pytest.mark.parametrize("query", ["qty=10001", "qty=-1", "qty=ten", "skip=-1", "ordination=up", "query=newest", "timezone=Mars/Base", "timezone=../x"])
+@pytest.mark.parametrize(
+    "query", ["qty=10001", "qty=-1", "qty=ten", "skip=-1", "ordination=up", "query=newest", "timezone=Mars/Base", "timezone=../x"]
+)
 def test_a_wrong_parameter_is_named(query: str) -> None:
     with pytest.raises(Refusal) as caught:
         parse_query(query, 0)
@@ -47,7 +49,9 @@ def test_ordination_knows_both_vocabularies(word: str) -> None:
     assert parse_query(f"ordination={word}", 0).order == "asc"
 
 
-@pytest.mark.parametrize("query", ["unknown=1&also[0]=2&[]=3&a[[b]=4&=5&&%ff=6", "details=True", "details=true", "variables[99999999999999999999]=a"])
+@pytest.mark.parametrize(
+    "query", ["unknown=1&also[0]=2&[]=3&a[[b]=4&=5&&%ff=6", "details=True", "details=true", "variables[99999999999999999999]=a"]
+)
 def test_strange_pairs_do_no_harm(query: str) -> None:
     parse_query(query, 0)
 

@@ -55,7 +55,9 @@ def test_what_was_sent_is_read_back(server: Server, any_device: Made, post: Any)
 
 def test_a_bare_point_has_no_null_keys(server: Server, any_device: Made, post: Any) -> None:
     before = datetime.now(UTC)
-    assert post([{"variable": "bare"}, {"variable": "nulls", "value": None, "location": None, "unit": None, "metadata": None}]).status == 200
+    assert (
+        post([{"variable": "bare"}, {"variable": "nulls", "value": None, "location": None, "unit": None, "metadata": None}]).status == 200
+    )
     for row in server.read(any_device):
         assert set(row) == {"id", "device", "variable", "group", "time"}
         assert len(row["group"]) == 24 and set(row["group"]) <= HEX
@@ -93,7 +95,9 @@ def test_an_empty_array_adds_nothing(server: Server, any_device: Made, post: Any
 
 
 def test_one_request_shares_one_group_and_one_time(server: Server, any_device: Made) -> None:
-    server.send(any_device, {"variable": "a"}, {"variable": "b"}, {"variable": "c", "serie": 5}, {"variable": "d", "serie": "s", "group": "g"})
+    server.send(
+        any_device, {"variable": "a"}, {"variable": "b"}, {"variable": "c", "serie": 5}, {"variable": "d", "serie": "s", "group": "g"}
+    )
     server.send(any_device, {"variable": "e"})
     rows = {row["variable"]: row for row in server.read(any_device)}
     assert rows["a"]["group"] == rows["b"]["group"] != rows["e"]["group"]
@@ -202,7 +206,19 @@ def test_the_edge_of_each_limit_is_inside(server: Server, any_device: Made, fiel
 
 @pytest.mark.parametrize(
     "body",
-    [b"{", b"[", b"nonsense", b'{"variable":"a"', b'[{"variable":"a"}]x', b'{"variable":"a","value":NaN}', b"\xff\xfe", b'{"variable":"\xff"}', b"[" * 5000, b"", b" "],
+    [
+        b"{",
+        b"[",
+        b"nonsense",
+        b'{"variable":"a"',
+        b'[{"variable":"a"}]x',
+        b'{"variable":"a","value":NaN}',
+        b"\xff\xfe",
+        b'{"variable":"\xff"}',
+        b"[" * 5000,
+        b"",
+        b" ",
+    ],
 )
 def test_what_is_not_json_is_malformed(server: Server, post: Any, body: bytes) -> None:
     reply = post(body)

@@ -98,7 +98,9 @@ def test_quantity_zero_is_empty(server: Server, filled: Made) -> None:
     assert server.read(filled, "qty=0&variables=a") == []
 
 
-@pytest.mark.parametrize("query", ["qty=10001", "qty=-1", "qty=many", "skip=-1", "skip=x", "ordination=sideways", "query=latest", "timezone=Nowhere"])
+@pytest.mark.parametrize(
+    "query", ["qty=10001", "qty=-1", "qty=many", "skip=-1", "skip=x", "ordination=sideways", "query=latest", "timezone=Nowhere"]
+)
 def test_a_wrong_parameter_is_refused_and_named(server: Server, filled: Made, query: str) -> None:
     reply = server.call("GET", "/data", filled.token, query=query)
     assert reply.refusal == (400, "Error on Query String parameters")
@@ -119,7 +121,14 @@ def test_dates_are_inclusive_at_both_ends(server: Server, filled: Made) -> None:
 
 def test_dates_are_read_as_the_sdks_write_them(server: Server, filled: Made) -> None:
     start = BASE + timedelta(minutes=27)
-    for text in (iso(start), str(start), str(start).removesuffix("+00:00"), start.isoformat(), str(int(start.timestamp())), str(int(start.timestamp()) * 1000)):
+    for text in (
+        iso(start),
+        str(start),
+        str(start).removesuffix("+00:00"),
+        start.isoformat(),
+        str(int(start.timestamp())),
+        str(int(start.timestamp()) * 1000),
+    ):
         assert values(server.read(filled, {"variables": "a", "start_date": text, "ordination": "asc"})) == [27, 28, 29], text
     assert values(server.read(filled, f"variables=a&start_date={start.isoformat()}&ordination=asc")) == [27, 28, 29]  # + not encoded
     local = start + timedelta(hours=5, minutes=30)
@@ -263,7 +272,11 @@ def test_conditional(server: Server, filled: Made) -> None:
 def test_aggregate(server: Server, device: Made) -> None:
     for minute, value in ((0, 1), (30, 2), (60, 10), (61, 20), (24 * 60, 100)):
         server.send(device, {"variable": "t", "value": value, "time": iso(datetime(2024, 5, 6, 7, tzinfo=UTC) + timedelta(minutes=minute))})
-    server.send(device, {"variable": "t", "value": "text", "time": "2024-05-06T07:10:00Z"}, {"variable": "u", "value": 7.5, "time": "2024-05-06T08:20:00Z"})
+    server.send(
+        device,
+        {"variable": "t", "value": "text", "time": "2024-05-06T07:10:00Z"},
+        {"variable": "u", "value": 7.5, "time": "2024-05-06T08:20:00Z"},
+    )
     query = {"query": "aggregate", "interval": "hour", "function": "avg", "variables": "t"}
     assert server.read(device, query) == [
         {"time": "2024-05-07T07:00:00.000Z", "value": 100, "variable": "t"},
@@ -272,10 +285,18 @@ def test_aggregate(server: Server, device: Made) -> None:
     ]
     assert [row["value"] for row in server.read(device, {**query, "ordination": "asc", "function": "max"})] == [2, 20, 100]
     assert [row["value"] for row in server.read(device, {**query, "qty": 1, "skip": 1, "function": "sum"})] == [30]
-    for interval, start in (("minute", "2024-05-07T07:00"), ("day", "2024-05-07T00:00"), ("month", "2024-05-01T00:00"), ("quarter", "2024-04-01T00:00"), ("year", "2024-01-01T00:00")):
+    for interval, start in (
+        ("minute", "2024-05-07T07:00"),
+        ("day", "2024-05-07T00:00"),
+        ("month", "2024-05-01T00:00"),
+        ("quarter", "2024-04-01T00:00"),
+        ("year", "2024-01-01T00:00"),
+    ):
         row = server.read(device, {**query, "interval": interval, "function": "max"})[0]
         assert (row["time"], row["value"]) == (start + ":00.000Z", 100)
-    everything = server.read(device, {"query": "aggregate", "interval": "day", "function": "min", "start_date": "2024-05-06", "end_date": "2024-05-06"})
+    everything = server.read(
+        device, {"query": "aggregate", "interval": "day", "function": "min", "start_date": "2024-05-06", "end_date": "2024-05-06"}
+    )
     assert sorted((row["variable"], row["value"]) for row in everything) == [("t", 1), ("u", 7.5)]
     filtered = server.read(device, {**query, "values": ["1", "20"], "function": "sum"})
     assert [row["value"] for row in filtered] == [20, 1]

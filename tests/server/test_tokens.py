@@ -23,7 +23,9 @@ def test_a_token_is_made_and_works(server: Server, device: Made) -> None:
     assert server.call("POST", "/data", token, {"variable": "a"}).result == "1 Data Added"
 
 
-@pytest.mark.parametrize(("span", "lasts"), [("3 hours", timedelta(hours=3)), ("1 day", timedelta(days=1)), ("30 m", timedelta(minutes=30))])
+@pytest.mark.parametrize(
+    ("span", "lasts"), [("3 hours", timedelta(hours=3)), ("1 day", timedelta(days=1)), ("30 m", timedelta(minutes=30))]
+)
 def test_relative_expiry_becomes_an_instant(server: Server, device: Made, span: str, lasts: timedelta) -> None:
     result = create(server, device, expire_time=span).result
     assert result["expire_time"] == result["expire_date"]
