@@ -23,10 +23,11 @@ class DeviceState:
         next_sequence: of the next point.
         counts: immutable devices: number of the period -> points that are stored or on their way.
         total: points or registers that are stored or on their way.
-        staged_seq: log sequence of the newest write that nobody waited for; reads wait for it.
+        staged_seq: log sequence of the newest write; reads wait for it.
+        is_stale: a write was not stored, or the device changed: take a new state. Checked with the lock held.
     """
 
-    __slots__ = ("_from_us", "_until_us", "_window_end_us", "counts", "info", "lock", "next_sequence", "staged_seq", "total")
+    __slots__ = ("_from_us", "_until_us", "_window_end_us", "counts", "info", "is_stale", "lock", "next_sequence", "staged_seq", "total")
 
     def __init__(self, info: DeviceInfo) -> None:
         self.info = info
@@ -35,6 +36,7 @@ class DeviceState:
         self.total = 0
         self.next_sequence = 1
         self.staged_seq = 0
+        self.is_stale = False
         self._from_us = self._until_us = self._window_end_us = 0
 
     def load(self, columnar: ColumnarStore, registers: Registers) -> None:

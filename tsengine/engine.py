@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -164,7 +165,7 @@ class Engine:
             info = self._infos[number] = self.catalog.device(number)
             return info
 
-    def _command(self, command: commands.Command) -> None:
+    def command(self, command: commands.Command) -> None:
         """Log a command and return when it is durable and applied."""
         self._check_open()
         self.log.wait(self.log.append(commands.encode(command)))
@@ -183,10 +184,8 @@ class Engine:
             BusyError: memory is full and sealing does not keep up. StorageFullError, StorageError: it was not stored.
         """
         self._check_open()
-        state = self.state(number)
-        if state.info.type == "immutable":
-            self.columnar.admit()
-        with state.lock:
+        self.columnar.admit()
+        with self.locked_state(number) as state:
             added = state.reserve(record, self.clock.now_us())
             try:
                 batch.stamp(record, number, state.next_sequence)
@@ -211,9 +210,23 @@ class Engine:
             raise
 
     def forget_state(self, number: int) -> None:
-        """Read the device's counts again before its next write: a write of it was not stored."""
-        with self._states_lock:
-            self._states.pop(number, None)
+        """Read the device's counts again before its next write: a write was not stored, or the device changed."""
+        state = self._states.get(number)
+        if state is not None:
+            with state.lock:
+                state.is_stale = True
+                if self._states.get(number) is state:
+                    del self._states[number]
+
+    @contextmanager
+    def locked_state(self, number: int) -> Iterator[DeviceState]:
+        """Hold the lock of a device's state; until it is released no other write of the device is staged."""
+        while True:
+            state = self.state(number)
+            with state.lock:
+                if not state.is_stale:
+                    yield state
+                    return
 
     def state(self, number: int) -> DeviceState:
         """Return the device's state for writing, loaded at first use."""
@@ -306,7 +319,7 @@ class Engine:
                 extra=extra or {},
             )
             self._check_info(info)
-            self._command(commands.PutDevice(info))
+            self.command(commands.PutDevice(info))
         return self._device(info)
 
     def device(self, id_or_serial: str) -> Device:
@@ -372,7 +385,7 @@ class Engine:
                 changes["extra"] = {**info.extra, **(changes["extra"] or {})}
             changed = msgspec.structs.replace(info, **changes, updated_us=self.clock.now_us())
             self._check_info(changed)
-            self._command(commands.PutDevice(changed))
+            self.command(commands.PutDevice(changed))
             self.forget_state(info.number)
         return self._device(changed)
 
@@ -385,7 +398,7 @@ class Engine:
         """
         with self._catalog_lock:
             number = self.device(device_id).info.number
-            self._command(commands.DeleteDevice(number))
+            self.command(commands.DeleteDevice(number))
             self.forget_state(number)
 
     # --- tokens and parameters ---------------------------------------------------------------------------------------
@@ -417,7 +430,7 @@ class Engine:
             expire_us=None if expire is None else round(expire.timestamp() * 1_000_000),
             created_us=self.clock.now_us(),
         )
-        self._command(commands.PutToken(token))
+        self.command(commands.PutToken(token))
         return token
 
     def tokens(self, device_id: str) -> list[Token]:
@@ -437,7 +450,7 @@ class Engine:
         self._check_open()
         if self.catalog.find_token(text) is None:
             raise NotFoundError("no such token")
-        self._command(commands.DeleteToken(text))
+        self.command(commands.DeleteToken(text))
 
     def parameters(self, device_id: str, sent: bool | None = None) -> list[Parameter]:
         """Return the configuration parameters of a device, optionally only those (not) marked as sent."""
@@ -456,7 +469,7 @@ class Engine:
             known = {parameter.id for parameter in self.catalog.parameters(number)} | {parameter.id for parameter in put}
             if len(known) > PARAMETERS_PER_DEVICE:
                 raise LimitError(f"a device has at most {PARAMETERS_PER_DEVICE} configuration parameters, this would make {len(known)}")
-            self._command(commands.PutParameters(number, tuple(put)))
+            self.command(commands.PutParameters(number, tuple(put)))
         return put
 
     def delete_parameter(self, device_id: str, parameter_id: str) -> None:
@@ -465,7 +478,7 @@ class Engine:
             number = self.device(device_id).info.number
             if all(parameter.id != parameter_id for parameter in self.catalog.parameters(number)):
                 raise NotFoundError(f"the device has no parameter {parameter_id!r}")
-            self._command(commands.DeleteParameter(number, parameter_id))
+            self.command(commands.DeleteParameter(number, parameter_id))
 
     # --- care --------------------------------------------------------------------------------------------------------
 

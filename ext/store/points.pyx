@@ -340,12 +340,14 @@ cdef class PointBuffer:
         """Return the values of a text series as (indices, list of bytes)."""
         return copied(self.value, self.count, np.int64), [self.strings[i] for i in range(len(self.strings))]
 
-    def rows(self, device: int, variable: str, reverse: bool = False) -> list:
-        """Return every point as a Row, in the buffer's order or reversed."""
-        cdef int64_t i
+    def rows(self, device: int, variable: str, reverse: bool = False, first: int = 0, count: int | None = None) -> list:
+        """Return points as Rows: `count` of them (None = all) from number `first` on, in the buffer's order or from its end."""
+        cdef int64_t low = first, high = self.count, i
+        if count is not None:
+            high = min(low + <int64_t> count, self.count)
         if reverse:
-            return [self.row_at(device, variable, i) for i in range(self.count - 1, -1, -1)]
-        return [self.row_at(device, variable, i) for i in range(self.count)]
+            return [self.row_at(device, variable, self.count - 1 - i) for i in range(low, high)]
+        return [self.row_at(device, variable, i) for i in range(low, high)]
 
 
 cdef void* grown(void* memory, int64_t size) except NULL nogil:

@@ -237,6 +237,22 @@ cdef class SeriesScan:
                     return ready
         return None
 
+    def next_points(self, at_least: int):
+        """Return the next runs joined until they hold at least so many points, or None at the end."""
+        cdef PointBuffer points = self.next_run()
+        cdef PointBuffer run
+        cdef Columns columns
+        cdef StringMap map
+        while points is not None and points.count < <int64_t> at_least:
+            run = self.next_run()
+            if run is None:
+                break
+            map = StringMap(run.strings, points.strings)
+            run.view(0, run.count, &columns)
+            with nogil:
+                points.append(&columns, 0, run.count, map)
+        return points
+
     def collect(self):
         """Return every point that is left, ordered, as one PointBuffer."""
         cdef PointBuffer points = PointBuffer(self.kind, self.want) if self.pending is None else self.pending
@@ -261,3 +277,14 @@ cdef class SeriesScan:
                 self.load(&self.refs[i], points)
                 total += points.count
         return total
+
+    def time_bounds(self):
+        """Return the first and the last time that the scan may give, or None if it gives nothing.
+
+        Bounds of blocks, cut to the bounds of the scan: a point need not lie on them.
+        """
+        cdef int64_t low = INT64_MAX, high = INT64_MIN, i
+        for i in range(self.ref_count):
+            low = min(low, self.refs[i].first_time)
+            high = max(high, self.refs[i].last_time)
+        return None if self.ref_count == 0 else (max(low, self.start), min(high, self.end))

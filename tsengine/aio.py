@@ -1,0 +1,161 @@
+"""The awaitable twin of the embedding API.
+
+Writes never block the event loop: they are staged at once and await the group commit, which wakes the loop once for a
+whole group. Reads and rare changes run in a small pool of threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import deque
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+
+from tsengine.core import batch
+from tsengine.device import Device
+from tsengine.engine import Engine
+from tsengine.errors import TsengineError
+from tsengine.ingest import JSON_TYPE
+from tsengine.types import DeviceInfo, Point
+
+READ_THREADS = 4
+"""Threads for reads and changes that may block: a few, so that one long scan does not hold up short ones."""
+
+
+class AsyncEngine:
+    """An Engine for one event loop; the engine may be used from threads at the same time.
+
+    Args:
+        engine: open; `close` closes it.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self._loop = asyncio.get_running_loop()
+        self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tsengine-read")
+        self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()  # (log sequence, device, who waits)
+        engine.log.add_listener(self._committed)
+
+    async def write(self, number: int, record: bytes) -> None:
+        """Store a batch of one device; see Engine.write. Durable and readable on return."""
+        seq = self.engine.write(number, record, sync=False)
+        if self.engine.log.is_done(seq):
+            return
+        future = self._loop.create_future()
+        self._waiting.append((seq, number, future))
+        await future
+
+    def _committed(self, applied_seq: int, error: BaseException | None) -> None:
+        """Called by the log, on its committing thread, once a group."""
+        if self._waiting:
+            self._loop.call_soon_threadsafe(self._resolve)
+
+    def _resolve(self) -> None:
+        """Wake everyone whose group is done; they wait in the order of the log."""
+        is_done = self.engine.log.is_done
+        while self._waiting:
+            seq, number, future = self._waiting[0]
+            try:
+                if not is_done(seq):
+                    return
+                if not future.done():
+                    future.set_result(None)
+            except TsengineError as error:
+                self.engine.forget_state(number)
+                if not future.done():
+                    future.set_exception(error)
+            self._waiting.popleft()
+
+    async def run(self, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
+        """Run blocking work of the engine in a thread."""
+        return await self._loop.run_in_executor(self._pool, partial(work, *args, **options))
+
+    def device_of(self, info: DeviceInfo) -> AsyncDevice:
+        """Return the device of an info that is known already, without a look-up."""
+        return AsyncDevice(self, Device(self.engine, info))
+
+    async def create_device(self, name: str, **options: Any) -> AsyncDevice:
+        """As Engine.create_device."""
+        return AsyncDevice(self, await self.run(self.engine.create_device, name, **options))
+
+    async def device(self, id_or_serial: str) -> AsyncDevice:
+        """As Engine.device."""
+        return AsyncDevice(self, await self.run(self.engine.device, id_or_serial))
+
+    async def devices(self, **conditions: Any) -> list[AsyncDevice]:
+        """As Engine.devices."""
+        return [AsyncDevice(self, device) for device in await self.run(self.engine.devices, **conditions)]
+
+    async def close(self) -> None:
+        """Wait for writes on their way, then close the engine."""
+        while self._waiting:
+            await asyncio.wait([future for _, _, future in self._waiting])
+        self.engine.log.remove_listener(self._committed)
+        await self.run(self.engine.close)
+        self._pool.shutdown()
+
+    async def __aenter__(self) -> AsyncEngine:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    def __getattr__(self, name: str) -> Any:
+        """Every other method of Engine, awaitable."""
+        return awaitable(self, getattr(self.engine, name), name)
+
+
+class AsyncDevice:
+    """A Device whose methods are awaitable."""
+
+    def __init__(self, engine: AsyncEngine, device: Device) -> None:
+        self._engine = engine
+        self.device = device
+        self.id, self.name, self.type, self.info = device.id, device.name, device.type, device.info
+
+    async def append(self, variable: str, value: Any = None, **fields: Any) -> None:
+        """As Device.append."""
+        await self.append_many([Point(variable, value, **fields)])
+
+    async def append_many(self, points: Iterable[Point | dict[str, Any]]) -> int:
+        """As Device.append_many."""
+        points = points if isinstance(points, list) else list(points)
+        return await self._write(self.device.record_of_points(points)) if points else 0
+
+    async def append_columns(self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None) -> int:
+        """As Device.append_columns."""
+        return await self._write(self.device.record_of_columns(variable, time, value, unit, group))
+
+    async def append_arrow(self, table: Any) -> int:
+        """As Device.append_arrow."""
+        record = await self._engine.run(self.device.record_of_arrow, table)
+        return await self._write(record) if record else 0
+
+    async def ingest(self, body: bytes, content_type: str = JSON_TYPE) -> int:
+        """As Device.ingest."""
+        record = self.device.record_of_body(body, content_type)
+        return await self._write(record) if record else 0
+
+    async def _write(self, record: bytes) -> int:
+        await self._engine.write(self.device.number, record)
+        return batch.count_of(record)
+
+    def __getattr__(self, name: str) -> Any:
+        """Every other method of Device, awaitable."""
+        return awaitable(self._engine, getattr(self.device, name), name)
+
+
+def awaitable(engine: AsyncEngine, method: Any, name: str) -> Any:
+    """Return a method that runs in the engine's pool; anything that is no public method is not there."""
+    if name.startswith("_") or not callable(method):
+        raise AttributeError(name)
+    return partial(engine.run, method)
+
+
+async def open(path: str | os.PathLike[str], **options: Any) -> AsyncEngine:
+    """Open a store for this event loop; arguments as tsengine.open."""
+    engine = await asyncio.get_running_loop().run_in_executor(None, partial(Engine, path, **options))
+    return AsyncEngine(engine)

@@ -1,0 +1,306 @@
+"""Arrow in and out. Only this module imports pyarrow, and only functions that make or read a table import this module."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from tsengine import ids
+from tsengine.core.ingest.columns import from_columns
+from tsengine.core.store.points import PointBuffer
+from tsengine.core.store.scan import WANTS, SeriesScan
+from tsengine.errors import InputError
+from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT, Reader
+from tsengine.types import Filter
+
+TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
+TIMES = pa.timestamp("us", "UTC")
+
+SCHEMA = pa.schema(
+    [
+        ("variable", TEXT_CODES),
+        ("time", TIMES),
+        ("value", pa.float64()),
+        ("value_bool", pa.bool_()),
+        ("value_text", TEXT_CODES),
+        ("unit", TEXT_CODES),
+        ("group", pa.string()),
+        ("lat", pa.float64()),
+        ("lng", pa.float64()),
+        ("metadata", TEXT_CODES),
+        ("id", pa.string()),
+    ]
+)
+"""Schema of `scan`. `value` is int64 where every value of the scan is an integer."""
+
+BATCH_ROWS = 65_536
+"""Rows of one record batch of a scan, at most: some megabytes, so that memory stays bounded and calls do not count."""
+
+WANT_OF_COLUMN = {"unit": "unit", "group": "group", "lat": "location", "lng": "location", "metadata": "metadata"}
+
+
+# --- in --------------------------------------------------------------------------------------------------------------
+
+
+def to_table(table: Any) -> pa.Table:
+    """Return a Table of a Table, RecordBatch, RecordBatchReader or anything with the Arrow C stream."""
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    if isinstance(table, pa.RecordBatchReader):
+        return table.read_all()
+    if hasattr(table, "__arrow_c_stream__"):
+        return pa.table(table)
+    raise InputError(f"expected an Arrow table, batch or stream, not {type(table).__name__}")
+
+
+def read_stream(body: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream.
+
+    Raises:
+        InputError: the bytes are no such stream.
+    """
+    try:
+        return pa.ipc.open_stream(body).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"Malformed Arrow stream: {error}") from None
+
+
+def split_devices(table: Any) -> Iterator[tuple[str, pa.Table]]:
+    """Yield (device id or serial, its rows without the `device` column), in order of first appearance.
+
+    Raises:
+        InputError: there is no `device` column of text, or it has nulls.
+    """
+    whole = to_table(table)
+    codes, names = text_codes(whole, "device", required=True)
+    rest = whole.drop_columns(["device"])
+    order = np.argsort(codes, kind="stable")
+    bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
+    parts = [order[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    for rows in sorted(parts, key=lambda rows: int(rows[0])):
+        yield names[int(codes[rows[0]])], rest.take(pa.array(rows))
+
+
+def record_of_table(table: Any, now_us: int) -> bytes:
+    """Return the record of a table's rows; empty bytes if it has none.
+
+    Raises:
+        InputError: a column is missing or of the wrong type, a row has two values, or a cell is outside its limits.
+    """
+    whole = to_table(table)
+    count = whole.num_rows
+    if count == 0:
+        return b""
+    codes, names = text_codes(whole, "variable", required=True)
+    kind, bits, texts = value_columns(whole)
+    unit_codes, units = text_codes(whole, "unit")
+    group_codes, groups = group_column(whole)
+    metadata_codes, metadatas = text_codes(whole, "metadata")
+    return from_columns(
+        time_column(whole),
+        codes.astype(np.uint32),
+        names,
+        kind,
+        bits,
+        texts,
+        now_us,
+        unit=None if not units else (unit_codes + 1).astype(np.uint32),
+        units=units,
+        groups=None if not groups else ((group_codes + 1).astype(np.uint32), groups),
+        lat=degrees_column(whole, "lat"),
+        lng=degrees_column(whole, "lng"),
+        metadata=None if not metadatas else (metadata_codes + 1).astype(np.uint32),
+        metadatas=[to_json(text) for text in metadatas],
+    )
+
+
+def column_of(table: pa.Table, name: str) -> pa.Array | None:
+    if name not in table.column_names:
+        return None
+    column = table.column(name)
+    return column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
+
+
+def text_codes(table: pa.Table, name: str, *, required: bool = False) -> tuple[np.ndarray, list[str]]:
+    """Return (code of each row, texts) of a text column, plain or dictionary; code -1 = null. No column: all null."""
+    column = column_of(table, name)
+    if column is None:
+        if required:
+            raise InputError(f"the table has no column {name!r}")
+        return np.full(table.num_rows, -1, np.int64), []
+    if not pa.types.is_dictionary(column.type):
+        if pa.types.is_null(column.type) and not required:
+            return np.full(table.num_rows, -1, np.int64), []
+        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)):
+            raise InputError(f"column {name!r} must be text, not {column.type}")
+        column = column.dictionary_encode()
+    if not (pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type)):
+        raise InputError(f"column {name!r} must be text, not {column.type}")
+    codes = pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+    if required and column.null_count:
+        raise InputError(f"column {name!r} is null at row {int(np.argmax(codes < 0))}")
+    return codes, column.dictionary.to_pylist()
+
+
+def group_column(table: pa.Table) -> tuple[np.ndarray, list[str]]:
+    """Return (code of each row, texts) of the group column: text, or 12 bytes that stand for 24 hex characters."""
+    column = column_of(table, "group")
+    if column is not None and pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == 12:
+        encoded = column.dictionary_encode()
+        codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
+        return codes, [raw.hex() for raw in encoded.dictionary.to_pylist()]
+    return text_codes(table, "group")
+
+
+def time_column(table: pa.Table) -> np.ndarray:
+    column = column_of(table, "time")
+    if column is None:
+        raise InputError("the table has no column 'time'")
+    if pa.types.is_timestamp(column.type):
+        column = column.cast(pa.timestamp("us", column.type.tz), safe=False).cast(pa.int64())
+    elif column.type != pa.int64():
+        raise InputError(f"column 'time' must be a timestamp or int64 microseconds, not {column.type}")
+    if column.null_count:
+        raise InputError(f"column 'time' is null at row {column.is_null().index(True).as_py()}")
+    return np.ascontiguousarray(column.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def value_columns(table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Return (kind of each row, 64-bit cells, texts) of value, value_bool and value_text; at most one is set in a row."""
+    kind = np.zeros(table.num_rows, np.uint8)
+    bits = np.zeros(table.num_rows, np.int64)
+    texts: list[str] = []
+    for name in ("value", "value_bool", "value_text"):
+        column = column_of(table, name)
+        if column is None or pa.types.is_null(column.type):
+            continue
+        if name == "value_text":
+            codes, texts = text_codes(table, name)
+            mask, cells, code = codes >= 0, codes, KIND_TEXT
+        elif name == "value_bool":
+            if not pa.types.is_boolean(column.type):
+                raise InputError(f"column 'value_bool' must be boolean, not {column.type}")
+            mask, cells, code = valid(column), pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64), KIND_BOOLEAN
+        elif pa.types.is_integer(column.type):
+            cells = pc.fill_null(column, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
+            mask, code = valid(column), KIND_INTEGER
+        elif pa.types.is_floating(column.type):
+            # Null becomes 0 here, not NaN: a NaN that was given is a value.
+            cells = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False).view(np.int64)
+            mask, code = valid(column), KIND_NUMBER
+        else:
+            raise InputError(f"column 'value' must be a number, not {column.type}; text goes into 'value_text', booleans into 'value_bool'")
+        if (twice := mask & (kind != KIND_NONE)).any():
+            raise InputError(f"row {int(twice.argmax())} has two values")
+        if mask.all():
+            kind[:], bits = code, np.ascontiguousarray(cells)
+        else:
+            kind[mask], bits[mask] = code, cells[mask]
+    return kind, bits, texts
+
+
+def degrees_column(table: pa.Table, name: str) -> np.ndarray | None:
+    column = column_of(table, name)
+    if column is None or column.null_count == len(column):
+        return None
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise InputError(f"column {name!r} must be degrees as float64, not {column.type}")
+    return np.ascontiguousarray(pc.fill_null(column.cast(pa.float64()), float("nan")).to_numpy(zero_copy_only=False))
+
+
+def valid(column: pa.Array) -> np.ndarray:
+    return column.is_valid().to_numpy(zero_copy_only=False)
+
+
+def to_json(text: str) -> Any:
+    import msgspec
+
+    try:
+        decoded = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(f"metadata must be JSON objects as text: {error}") from None
+    return msgspec.Raw(text.encode()) if decoded is not None else None
+
+
+# --- out -------------------------------------------------------------------------------------------------------------
+
+
+def aggregate_table(times: np.ndarray, columns: dict[str, np.ndarray]) -> pa.Table:
+    """Return a table of `time` and one column a function."""
+    return pa.table({"time": pa.array(times).cast(TIMES), **{name: pa.array(values) for name, values in columns.items()}})
+
+
+def scan_reader(reader: Reader, filter: Filter, columns: Sequence[str] | None) -> pa.RecordBatchReader:
+    """Return a stream of the points of a filter: variable by variable, ascending in time.
+
+    Raises:
+        InputError: a column is unknown.
+    """
+    names = SCHEMA.names if columns is None else list(columns)
+    for name in names:
+        if name not in SCHEMA.names:
+            raise InputError(f"unknown column {name!r}; these are known: {', '.join(SCHEMA.names)}")
+    want = WANTS["sequence"] | (WANTS["value"] if any(name.startswith("value") for name in names) else 0)
+    for name in names:
+        if name in WANT_OF_COLUMN:
+            want |= WANTS[WANT_OF_COLUMN[name]]
+    scans = reader.scans(filter, want)
+    is_integer = not any(scan.kind == KIND_NUMBER for _, scan in scans) and any(scan.kind == KIND_INTEGER for _, scan in scans)
+    fields = {field.name: field for field in SCHEMA}
+    if is_integer:
+        fields["value"] = pa.field("value", pa.int64())
+    schema = pa.schema([fields[name] for name in names])
+    batches = (
+        pa.record_batch([column_out(reader.info.number, variable, points, field) for field in schema], schema=schema)
+        for variable, scan in scans
+        for points in runs_of(scan)
+    )
+    return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def runs_of(scan: SeriesScan) -> Iterator[PointBuffer]:
+    """Yield the points of a scan in buffers of about BATCH_ROWS."""
+    while (points := scan.next_points(BATCH_ROWS)) is not None:
+        yield points
+
+
+def column_out(device: int, variable: str, points: PointBuffer, field: pa.Field) -> pa.Array:
+    """Return one column of a record batch."""
+    count = len(points)
+    match field.name:
+        case "variable":
+            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([variable]))
+        case "time":
+            return pa.array(points.times()).cast(TIMES)
+        case "value":
+            has_value = points.kind in (KIND_NUMBER, KIND_INTEGER)
+            return pa.array(points.values()).cast(field.type, safe=False) if has_value else pa.nulls(count, field.type)
+        case "value_bool":
+            return pa.array(points.values()) if points.kind == KIND_BOOLEAN else pa.nulls(count, field.type)
+        case "value_text":
+            if points.kind != KIND_TEXT:
+                return pa.nulls(count, field.type)
+            codes, texts = points.text_codes()
+            return dictionary_out(codes, texts, None)
+        case "id":
+            return pa.array([ids.point_id(device, sequence) for sequence in points.sequences().tolist()], pa.string())
+        case "unit" | "metadata":
+            codes, texts = points.columns(device)[field.name]
+            return dictionary_out(codes.astype(np.int64) - 1, texts, codes == 0)
+        case _:
+            values = points.columns(device)[field.name]
+            return pa.array(values, field.type, mask=np.isnan(values)) if field.name in ("lat", "lng") else pa.array(values, field.type)
+
+
+def dictionary_out(codes: np.ndarray, texts: list[bytes], mask: np.ndarray | None) -> pa.Array:
+    """Return a dictionary array of the texts that these codes use; the others may be of another column."""
+    used, packed = np.unique(codes, return_inverse=True)
+    names = [texts[code].decode() if code >= 0 else "" for code in used.tolist()]
+    indices = pa.array(packed.reshape(-1).astype(np.int32), mask=mask)
+    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))

@@ -1,0 +1,84 @@
+"""Bodies as devices send them to lists of points: JSON and MessagePack with TagoIO's rules, Arrow streams."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import msgspec
+
+from tsengine.errors import InputError
+
+JSON_TYPE = "application/json"
+MESSAGEPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
+ARROW_TYPE = "application/vnd.apache.arrow.stream"
+
+
+class WirePoint(msgspec.Struct, gc=False):
+    """A data item as it comes over the wire. Everything but types is checked when the batch is built, to name the index.
+
+    Attributes:
+        serie: old name of `group`, used only where that is absent.
+        time: ISO 8601 text, Unix milliseconds, or digits as text; absent or falsy = time of receipt.
+        metadata: kept as the JSON that came.
+    """
+
+    variable: str | None = None
+    value: str | float | bool | None = None
+    unit: str | None = None
+    group: str | None = None
+    serie: str | float | None = None
+    time: str | float | None = None
+    location: dict[str, Any] | None = None
+    metadata: msgspec.Raw | None = None
+
+
+class PackedPoint(msgspec.Struct, gc=False):
+    """A data item in MessagePack: as WirePoint, but metadata is a map there and becomes JSON here."""
+
+    variable: str | None = None
+    value: str | float | bool | None = None
+    unit: str | None = None
+    group: str | None = None
+    serie: str | float | None = None
+    time: str | float | None = None
+    location: dict[str, Any] | None = None
+    metadata: dict[str, Any] | None = None
+
+
+_decode_json = msgspec.json.Decoder(list[WirePoint] | WirePoint).decode
+_decode_messagepack = msgspec.msgpack.Decoder(list[PackedPoint] | PackedPoint).decode
+
+# Where msgspec found the fault: `$[3].unit` or `$.unit`.
+_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>[^`]*))?.*`)?$", re.DOTALL)
+
+
+def is_arrow(content_type: str) -> bool:
+    return content_type.partition(";")[0].strip().lower() == ARROW_TYPE
+
+
+def decode(body: bytes, content_type: str = JSON_TYPE) -> list[WirePoint] | list[PackedPoint]:
+    """Return the points of a JSON or MessagePack body: a list, or one object.
+
+    Args:
+        content_type: MessagePack by its media types; anything else is read as JSON.
+
+    Raises:
+        InputError: the body is not well-formed ("Malformed request syntax"), or an item has a wrong type; `index` tells which.
+    """
+    media_type = content_type.partition(";")[0].strip().lower()
+    try:
+        points: Any = _decode_messagepack(body) if media_type in MESSAGEPACK_TYPES else _decode_json(body)
+    except msgspec.ValidationError as error:
+        raise _invalid(str(error)) from None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise InputError(f"Malformed request syntax: {error}") from None
+    return points if isinstance(points, list) else [points]
+
+
+def _invalid(text: str) -> InputError:
+    match = _PATH.match(text)
+    problem, index, field = (match["problem"], match["index"], match["field"]) if match else (text, None, None)
+    where = f"{field}: " if field else ""
+    number = int(index or 0)
+    return InputError(f"Invalid data at index {number}: {where}{problem}", index=number)

@@ -1,0 +1,143 @@
+"""The log as the engine sees it, and the one that keeps it in files.
+
+Everything that changes a store is a record of the log. `Log` is narrow on purpose: nothing above it knows of files, so
+a replicated log can take the place of `LocalLog`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple, Protocol
+
+from tsengine.clock import ManualClock, SystemClock
+from tsengine.core.log.wal import Wal
+
+Durability = Literal["sync", "os", "memory"]
+
+Apply = Callable[[int, list[bytes]], None]
+"""Called with the sequence of the first record and the records of one group, in order, by one thread at a time."""
+
+Listener = Callable[[int, BaseException | None], None]
+"""Called once after each group with the newest applied sequence, and the error if the group failed, on the committing thread."""
+
+
+class Log(Protocol):
+    """An ordered list of records, each with a sequence (1, 2, 3 ...), that are durable before they are applied."""
+
+    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+        """Deliver every record after `applied` to `apply`, then accept appends. Called once.
+
+        Args:
+            applied: the smallest sequence that some store has applied; each store skips what it has.
+            newest: the largest such sequence. New records come after it even if the log lost its tail in a power cut
+                (possible with durability "os" only).
+
+        Raises:
+            CorruptionError: an acknowledged record is damaged or missing; nothing was changed on disk.
+        """
+
+    def append(self, record: bytes) -> int:
+        """Stage a record and return its sequence. It is durable and applied when `wait` returned for that sequence.
+
+        Pass the returned object itself to `wait` and `is_done`: when a full disk refuses a group, its sequences are given
+        to later records, and only the object knows which of both it means.
+
+        Raises:
+            LimitError: the record is above BATCH_BYTES.
+            StorageError: the log failed before; reopen the store. ClosedError: it is closed.
+        """
+
+    def wait(self, seq: int) -> None:
+        """Return when the record is durable (as the durability says) and applied.
+
+        Raises:
+            StorageFullError: its group did not fit on the disk; it is not stored, and the log goes on.
+            StorageError: the log failed; what was not waited for successfully is in doubt until the store is reopened.
+        """
+
+    def is_done(self, seq: int) -> bool:
+        """Tell whether `wait` would return at once; raises what `wait` would raise. Never blocks."""
+
+    def nudge(self) -> None:
+        """Have everything staged committed soon by a background thread, though nobody waits."""
+
+    def add_listener(self, listener: Listener) -> None: ...
+
+    def remove_listener(self, listener: Listener) -> None: ...
+
+    def read(self, from_seq: int) -> Iterator[tuple[int, bytes]]:
+        """Return the durable records from `from_seq` on, as they are now: (sequence, record).
+
+        Raises:
+            NotFoundError: they were trimmed. CorruptionError: damaged. (Both when iterated.)
+        """
+
+    def trim(self, seq: int) -> None:
+        """Say that records up to `seq` are not needed any more; their space is freed when it can be."""
+
+    def close(self) -> None:
+        """Commit what is staged and stop. Later calls raise ClosedError."""
+
+    @property
+    def last_seq(self) -> int:
+        """The last sequence promised; wait for it to have everything so far durable."""
+
+    @property
+    def durable_seq(self) -> int: ...
+
+    @property
+    def applied_seq(self) -> int: ...
+
+    @property
+    def size_bytes(self) -> int:
+        """Bytes that the log holds on disk."""
+
+
+class Recovered(NamedTuple):
+    """What `start` found: records delivered, bytes of an unfinished write cut away, and how long it took, microseconds."""
+
+    records: int = 0
+    torn_bytes: int = 0
+    duration_us: int = 0
+
+
+class LocalLog(Wal):
+    """A log in a folder of WAL files.
+
+    Args:
+        folder: made if absent; one process at a time (the store's lock file sees to that).
+        durability: "sync": acknowledged records survive a power cut. "os": they survive a kill of the process.
+            "memory": nothing is written, `read` gives nothing, and close loses the log.
+        clock: measures the recovery.
+        file_bytes: a file is left when the next frame would pass this.
+
+    Durability: `wait` returns after one fdatasync for everything that was staged.
+    Cost: an append is one copy and one checksum of the record; a commit one pwrite and one fdatasync for its whole group.
+
+    Example:
+        >>> log = LocalLog("wal", durability="memory")
+        >>> log.start(0, lambda first_seq, records: print(first_seq, records))
+        >>> log.wait(log.append(b"hello"))
+        1 [b'hello']
+        >>> log.close()
+    """
+
+    recovered: Recovered
+
+    def __init__(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        durability: Durability = "sync",
+        clock: SystemClock | ManualClock | None = None,
+        file_bytes: int = 64 * 1024 * 1024,
+    ) -> None:
+        super().__init__(folder, durability=durability, file_bytes=file_bytes)
+        self._clock = clock or SystemClock()
+        self.recovered = Recovered()
+
+    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+        began_us = self._clock.monotonic_us()
+        super().start(applied, apply, newest=newest)
+        self.recovered = Recovered(self.replayed_count, self.torn_bytes, self._clock.monotonic_us() - began_us)
