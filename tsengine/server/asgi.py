@@ -7,7 +7,7 @@ from typing import Any
 
 from tsengine.server.envelope import Answer, Header, Refusal
 
-Scope = MutableMapping[str, Any]
+Scope = dict[str, Any]
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]

@@ -88,7 +88,8 @@ class Gate:
         if token is None or (need is not None and token.permission not in ("full", need)):
             raise denied()
         try:
-            return Caller(self._engine.device_of(token), token)
+            info = self._engine.engine.state(token.device).info
+            return Caller(self._engine.device_of(info), token)
         except NotFoundError:
             raise denied() from None
 

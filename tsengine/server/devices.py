@@ -9,6 +9,7 @@ from msgspec import UNSET
 
 from tsengine.aio import AsyncDevice
 from tsengine.device import Device
+from tsengine.engine import Engine
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN, RETENTION_MAX, TAGS_PER_DEVICE
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.envelope import Refusal, wrong_body
@@ -69,6 +70,7 @@ class Devices:
         fields = creation_fields(body)
         parameters = merge([without_id(item) for item in body.configuration_params or []], [])
         engine = self._service.engine
+        await require_free_serial(self._service, fields["serial"])
         device = await engine.create_device(**fields)
         token = await engine.create_token(device.id, "Default", serial=fields["serial"])
         if parameters:
@@ -92,6 +94,7 @@ class OneDevice:
         body = decode_body(await self._service.body(req), DeviceBody)
         engine = self._service.engine
         changes = edit_fields(body, device.info, bool(await engine.tokens(device.id)))
+        await require_free_serial(self._service, changes.get("serial"), device.id)
         parameters: list[Parameter] | None = None
         if body.configuration_params is not UNSET:
             stored = await engine.parameters(device.id)
@@ -152,8 +155,7 @@ class Chunks:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(device_id)
         require_chunks(device)
-        chunks = sorted(await device.chunks(), key=lambda chunk: chunk.start, reverse=True)
-        answer(resp, [shown_chunk(chunk) for chunk in chunks])
+        answer(resp, [shown_chunk(chunk) for chunk in await device.chunks()])
 
 
 class OneChunk:
@@ -166,8 +168,6 @@ class OneChunk:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(device_id)
         require_chunks(device)
-        if all(chunk.id != chunk_id for chunk in await device.chunks()):
-            raise Refusal(404, f"Chunk {chunk_id} not found; GET /device/{device_id}/chunk lists the chunks")
         await device.delete_chunk(chunk_id)
         answer(resp, f"Chunk {chunk_id} deleted")
 
@@ -204,14 +204,28 @@ def listed(service: Service, query_string: str) -> list[dict[str, Any]]:
             return device.info.extra.get(name)
         return getattr(device.info, TIME_FIELDS.get(name, name))
 
-    def has_serial(device: Device) -> bool:
-        return serial in (device.info.serial, *(token.serial for token in engine.tokens(device.id)))
-
-    devices = [device for device in engine.devices() if fits(device, show_field) and (serial is None or has_serial(device))]
+    found = engine.devices() if serial is None else with_serial(engine, serial)
+    devices = [device for device in found if fits(device, show_field)]
     page = paged(devices, arguments, show_field, SORTABLE, "name,asc")
     wants_input = "last_input" in arguments.all("fields")
     rows = (fields_of(service, device, with_last_input=wants_input) for device in page)
     return [picked(row, arguments, DEFAULT_FIELDS, ALWAYS_FIELDS) for row in rows]
+
+
+def with_serial(engine: Engine, serial: str) -> list[Device]:
+    """Return the devices that have this serial number, or a token with it.
+
+    Cost: reads the tokens of every device.
+    """
+    return [device for device in engine.devices() if serial in (device.info.serial, *(token.serial for token in engine.tokens(device.id)))]
+
+
+async def require_free_serial(service: Service, serial: str | None, own_id: str | None = None) -> None:
+    """Refuse a serial number that another device, or a token of one, has."""
+    if serial is None:
+        return
+    if any(device.id != own_id for device in await service.run(with_serial, service.engine.engine, serial)):
+        raise Refusal(400, f"The serial number {serial} is in use")
 
 
 def fields_of(service: Service, device: Device, *, with_last_input: bool = True) -> dict[str, Any]:

@@ -32,6 +32,8 @@ PREFLIGHT_HEADERS: list[Header] = [
 BUSY_RETRY_S, FULL_RETRY_S = 1, 30
 """Seconds that a client is asked to wait: a busy store clears within a commit, a full disk needs a person."""
 
+MALFORMED = "Malformed request syntax"
+
 _encode = msgspec.json.Encoder().encode
 
 
@@ -106,7 +108,8 @@ def _refusal_of(error: Exception) -> Refusal:
             problem = str(error).removeprefix(prefix)
             return Refusal(400, prefix + problem, field_errors={str(index): [problem]})
         case InputError():
-            return Refusal(400, str(error))
+            # The engine adds where the syntax breaks; clients compare the text of the contract.
+            return Refusal(400, MALFORMED if str(error).startswith(MALFORMED) else str(error))
         case NotFoundError():
             return Refusal(404, str(error))
         case BusyError() | ClosedError():

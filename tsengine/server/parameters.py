@@ -45,8 +45,6 @@ class DeviceParameter:
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str, parameter_id: str) -> None:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(device_id)
-        if all(parameter.id != parameter_id for parameter in await self._service.engine.parameters(device.id)):
-            raise parameter_not_found()
         await self._service.engine.delete_parameter(device.id, parameter_id)
         answer(resp, "Successfully Removed")
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from itertools import islice
 from typing import Any
 
+import numpy as np
+
 from tsengine.device import Device
 from tsengine.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
-from tsengine.server.dates import iso_ms, to_us
+from tsengine.server.dates import DAY_US, iso_ms, to_us
 from tsengine.server.queries import END_QUERIES, DataQuery
 from tsengine.server.wire import BucketRow, js_number
-from tsengine.types import Point
+from tsengine.types import Order, Point, to_datetime
 
 CONDITIONS: dict[str, Callable[[Any, float], bool]] = {
     "gt": operator.gt,
@@ -24,17 +25,25 @@ CONDITIONS: dict[str, Callable[[Any, float], bool]] = {
     "eq": operator.eq,
     "ne": operator.ne,
 }
+REDUCTIONS: dict[str, Callable[[np.ndarray], float]] = {
+    "sum": math.fsum,
+    "avg": lambda numbers: math.fsum(numbers) / len(numbers),
+    "min": np.min,
+    "max": np.max,
+}
+WIDTHS_US = {"minute": 60_000_000, "hour": 3_600_000_000, "day": DAY_US}
+MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
 
 def read_rows(device: Device, query: DataQuery) -> list[Point]:
     """Return the points that a query which gives rows selects, in the order of the answer.
 
-    Cost: conditional, and min and max with conditions on groups, values or ids, look at every point of the range.
+    Cost: min, max and conditional look at every point of the range.
     """
     if query.query in END_QUERIES:
         return _read_ends(device, query)
     if query.query in ("min", "max"):
-        found = (_read_extreme(device, query, name) for name in query.variables or _variables(device, query))
+        found = (_read_extreme(device, query, name) for name in query.variables or device.variables())
         return [point for point in found if point is not None]
     sources: list[list[str] | None] = [None] if query.variables is None else [[name] for name in query.variables]
     qty = QUERY_ROWS_DEFAULT if query.qty is None else query.qty
@@ -53,31 +62,22 @@ def read_scalar(device: Device, query: DataQuery) -> float | int:
     """Return the number that count, avg or sum asks for; 0 when nothing matches."""
     if query.query == "count":
         return device.count(query.variables, **query.filters())
-    sums: list[float] = []
-    count = 0
-    for name in query.variables or _variables(device, query):
-        if query.has_conditions:
-            numbers = [point.value for point in _numeric(device, query, name)]
-            sums.append(math.fsum(numbers))
-            count += len(numbers)
-        else:
-            for row in _aggregate(device, query, name, ["sum", "count"], None):
-                sums.append(row["sum"])
-                count += row["count"]
-    total = math.fsum(sums)
-    if query.query == "sum":
-        return js_number(total) or 0
-    return (js_number(total / count) or 0) if count else 0
+    found = [_numbers(device, query, name)[1] for name in query.variables or device.variables()]
+    total, count = math.fsum(map(math.fsum, found)), sum(map(len, found))
+    if query.query == "avg":
+        total = total / count if count else 0.0
+    return js_number(total) or 0
 
 
 def read_buckets(device: Device, query: DataQuery) -> list[BucketRow]:
     """Return one row for each calendar bucket and variable that holds numbers, by time."""
-    rows: list[tuple[datetime, BucketRow]] = []
-    for name in query.variables or _variables(device, query):
-        for time, value in _buckets(device, query, name):
-            number = js_number(value)
-            if number is not None:
-                rows.append((time, BucketRow(iso_ms(time), number, name)))
+    rows: list[tuple[int, BucketRow]] = []
+    reduce = REDUCTIONS[query.function]
+    for name in query.variables or device.variables():
+        times, values = _numbers(device, query, name)
+        starts, first = np.unique(bucket_starts(times, query.interval), return_index=True)
+        for start_us, numbers in zip(starts.tolist(), np.split(values, first[1:]), strict=False):
+            rows.append((start_us, BucketRow(iso_ms(to_datetime(start_us)), js_number(float(reduce(numbers))) or 0, name)))
     rows.sort(key=lambda row: row[0], reverse=query.order == "desc")
     end = QUERY_ROWS_MAX if query.qty is None else query.qty
     return [row for _, row in rows[query.skip : query.skip + end]]
@@ -88,22 +88,50 @@ def is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
+def bucket_starts(times: np.ndarray, interval: str) -> np.ndarray:
+    """Return the start of the UTC calendar bucket of each time, int64 microseconds."""
+    if interval in WIDTHS_US:
+        return times // WIDTHS_US[interval] * WIDTHS_US[interval]
+    months = times.view("datetime64[us]").astype("datetime64[M]").view(np.int64)
+    return (months // MONTHS[interval] * MONTHS[interval]).view("datetime64[M]").astype("datetime64[us]").view(np.int64)
+
+
 def _read_ends(device: Device, query: DataQuery) -> list[Point]:
     end, having, by = END_QUERIES[query.query]
     read = device.last if end == "last" else device.first
-    points = read(query.variables, having=having, by=by, **query.filters())
-    if query.variables is not None:
-        places = {name: place for place, name in enumerate(query.variables)}
-        points.sort(key=lambda point: places[point.variable])
-    return points
+    return read(query.variables, having=having, by=by, **query.filters())
 
 
-def _variables(device: Device, query: DataQuery) -> list[str]:
-    """Return the variables that have points in the query's range, as the device orders them."""
-    return [point.variable for point in device.last(start=query.start_us, end=query.end_us)]
+def _read_extreme(device: Device, query: DataQuery, name: str) -> Point | None:
+    """Return the point with the smallest or largest number, the earliest of equals."""
+    times, values = _numbers(device, query, name)
+    if not len(times):
+        return None
+    place = values.argmin() if query.query == "min" else values.argmax()
+    filters = {**query.filters(), "start": int(times[place]), "end": int(times[place])}
+    candidates = device.points([name], limit=None, order="asc", **filters)
+    return next((point for point in candidates if is_number(point.value) and point.value == values[place]), None)
 
 
-def _matching(device: Device, query: DataQuery, variables: list[str] | None, order: str) -> Iterator[Point]:
+def _numbers(device: Device, query: DataQuery, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return (times, values) of a variable's finite numbers that match a query, ascending, int64 microseconds and float64.
+
+    Booleans and text are no numbers here, which is why this reads values and does not ask the device for aggregates.
+    """
+    if query.has_conditions:
+        points = [point for point in _matching(device, query, [name], "asc") if is_number(point.value)]
+        return np.array([to_us(point.time) for point in points], np.int64), np.array([point.value for point in points], np.float64)
+    times, values = device.read(name, query.start_us, query.end_us)
+    if values.dtype.kind == "b":
+        return times[:0], np.empty(0, np.float64)
+    if values.dtype.kind == "O":
+        keep = np.fromiter(map(is_number, values), bool, len(values))
+    else:
+        keep = np.isfinite(values)
+    return times[keep], values[keep].astype(np.float64)
+
+
+def _matching(device: Device, query: DataQuery, variables: list[str] | None, order: Order) -> Iterator[Point]:
     """Yield every point of a query, page by page: a page's first points are those that share the last page's last time."""
     filters = query.filters()
     skip = 0
@@ -126,55 +154,3 @@ def _meeting(device: Device, query: DataQuery, variables: list[str] | None) -> I
     for point in _matching(device, query, variables, query.order):
         if is_number(point.value) and meets(point.value, query.operand):
             yield point
-
-
-def _numeric(device: Device, query: DataQuery, name: str) -> Iterator[Point]:
-    return (point for point in _matching(device, query, [name], "asc") if is_number(point.value))
-
-
-def _read_extreme(device: Device, query: DataQuery, name: str) -> Point | None:
-    """Return the point with the smallest or largest number, the earliest of equals."""
-    better = operator.lt if query.query == "min" else operator.gt
-    best: Point | None = None
-    for point in _numeric(device, query, name):
-        if best is None or better(point.value, best.value):
-            best = point
-    return best
-
-
-def _aggregate(device: Device, query: DataQuery, name: str, functions: list[str], every: str | None) -> list[dict[str, Any]]:
-    return device.aggregate(name, functions, every=every, start=query.start_us, end=query.end_us).to_pylist()
-
-
-def _buckets(device: Device, query: DataQuery, name: str) -> Iterator[tuple[datetime, float]]:
-    if not query.has_conditions:
-        for row in _aggregate(device, query, name, [query.function], query.interval):
-            if row[query.function] is not None:
-                yield row["time"], row[query.function]
-        return
-    buckets: dict[datetime, list[float]] = {}
-    for point in _numeric(device, query, name):
-        buckets.setdefault(bucket_start(point.time, query.interval), []).append(point.value)
-    reduce: dict[str, Callable[[list[float]], float]] = {
-        "sum": math.fsum,
-        "avg": lambda numbers: math.fsum(numbers) / len(numbers),
-        "min": min,
-        "max": max,
-    }
-    for time, numbers in buckets.items():
-        yield time, reduce[query.function](numbers)
-
-
-def bucket_start(time: datetime, interval: str) -> datetime:
-    """Return the start of the UTC calendar bucket that holds a time."""
-    time = time.replace(second=0, microsecond=0)
-    if interval == "minute":
-        return time
-    time = time.replace(minute=0)
-    if interval == "hour":
-        return time
-    time = time.replace(hour=0)
-    if interval == "day":
-        return time
-    month = {"month": time.month, "quarter": time.month - (time.month - 1) % 3, "year": 1}[interval]
-    return time.replace(day=1, month=month)

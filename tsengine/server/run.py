@@ -16,11 +16,13 @@ from typing import Any, NoReturn
 
 import msgspec
 import uvicorn
+import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import tsengine
 from tsengine.aio import AsyncEngine
 from tsengine.limits import BODY_BYTES, MEMORY_MB
+from tsengine.log import Durability
 from tsengine.server.app import App
 
 ACCOUNT_TOKEN_VARIABLE = "TSENGINE_ACCOUNT_TOKEN"
@@ -66,7 +68,7 @@ def serve(
     host: str = HOST,
     port: int = PORT,
     *,
-    durability: str = "sync",
+    durability: Durability = "sync",
     memory_mb: int = MEMORY_MB,
     max_body: int = BODY_BYTES,
     access_log: bool = False,
@@ -91,11 +93,20 @@ def serve(
         greeting = f"account token: {token} ({source})\n" if source != ACCOUNT_TOKEN_VARIABLE else f"account token: from {source}\n"
         if is_new:
             greeting += create_sample(engine)
+        # uvicorn raises the signal that stopped it again for whoever handled it before; without a handler of ours SIGTERM
+        # would then end the process before the engine is closed.
+        signal.signal(signal.SIGTERM, _exit)
+        signal.signal(signal.SIGINT, _exit)
+        uvloop.run(_run(engine, token, greeting, max_body=max_body, host=host, port=port, access_log=access_log))
+
+
+async def _run(engine: tsengine.Engine, token: str, greeting: str, *, max_body: int, host: str, port: int, access_log: bool) -> None:
+    async_engine = AsyncEngine(engine)
+    try:
         config = uvicorn.Config(
-            App(AsyncEngine(engine), token, max_body=max_body),
+            App(async_engine, token, max_body=max_body),
             host=host,
             port=port,
-            loop="uvloop",
             http=Protocol,
             ws="none",
             lifespan="off",
@@ -105,11 +116,9 @@ def serve(
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
-        # After its graceful stop uvicorn raises the signal again for whoever handled it before; without a handler of
-        # ours SIGTERM would then end the process before the engine is closed.
-        signal.signal(signal.SIGTERM, _exit)
-        signal.signal(signal.SIGINT, _exit)
-        Server(config, greeting).run()
+        await Server(config, greeting).serve()
+    finally:
+        await async_engine.close()
 
 
 def account_token(folder: Path) -> tuple[str, str]:

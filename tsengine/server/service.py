@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
@@ -11,10 +10,10 @@ import falcon.asgi
 from tsengine.aio import AsyncDevice, AsyncEngine
 from tsengine.device import Device
 from tsengine.errors import NotFoundError
-from tsengine.server.asgi import read_body
+from tsengine.server.asgi import Disconnected, too_large
 from tsengine.server.auth import Gate
-from tsengine.server.envelope import Answer, device_not_found, success
 from tsengine.server.dates import to_us
+from tsengine.server.envelope import Answer, device_not_found, success
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -40,18 +39,31 @@ class Service:
         self._last_input_us.pop(device_id, None)
 
     def last_input_us(self, device: Device) -> int | None:
-        """Return when a device last sent data, or None for never. After a restart the store's newest insert tells it."""
+        """Return when a device last sent data, or None for never. After a restart the newest point of each variable tells it."""
         known = self._last_input_us.get(device.id)
         if known is None:
-            times = [to_us(point.created_at) for point in device.last(by="insert") if point.created_at is not None]
+            times = [to_us(point.created_at) for point in device.last() if point.created_at is not None]
             if not times:
                 return None
             known = self._last_input_us[device.id] = max(times)
         return known
 
     async def body(self, req: falcon.asgi.Request) -> bytes:
-        """Return a request's body, at most max_body bytes; Refusal 413 when it is larger."""
-        return await read_body(req.scope["headers"], req.receive, self.max_body)
+        """Return a request's body.
+
+        Raises:
+            Refusal: 413; it is larger than max_body.
+            Disconnected: the client went away before the body was complete.
+        """
+        length = req.content_length
+        if length is not None and length > self.max_body:
+            raise too_large(self.max_body)
+        body = await req.stream.read(self.max_body + 1)
+        if len(body) > self.max_body:
+            raise too_large(self.max_body)
+        if length is not None and len(body) < length:
+            raise Disconnected
+        return body
 
     async def device(self, device_id: str) -> AsyncDevice:
         """Return the device with this id.
@@ -68,8 +80,9 @@ class Service:
         return device
 
     async def run(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a blocking read away from the event loop."""
-        return await asyncio.to_thread(function, *args, **kwargs)
+        """Run a blocking read in the engine's threads."""
+        result: T = await self.engine.run(function, *args, **kwargs)
+        return result
 
 
 def answer(resp: falcon.asgi.Response, result: object, status: int = 200) -> None:

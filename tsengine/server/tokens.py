@@ -10,6 +10,7 @@ from msgspec import UNSET
 from tsengine.errors import NotFoundError
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN
 from tsengine.server.dates import iso_ms_of, parse_instant
+from tsengine.server.devices import require_free_serial
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.listing import paged, picked
 from tsengine.server.queries import Arguments
@@ -41,6 +42,7 @@ class Tokens:
             raise wrong_body("permission", f"permission must be one of {', '.join(PERMISSIONS)}")
         expire_us = expiry(body.expire_time, self._service.now_us())
         device = await self._service.device(body.device)
+        await require_free_serial(self._service, body.serie_number or None, device.id)
         token = await self._service.engine.create_token(
             device.id,
             body.name,

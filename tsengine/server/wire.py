@@ -14,7 +14,7 @@ from msgspec import UNSET, UnsetType
 
 from tsengine.errors import InputError
 from tsengine.server.dates import iso_ms
-from tsengine.server.envelope import Refusal, wrong_body
+from tsengine.server.envelope import MALFORMED, Refusal, wrong_body
 from tsengine.types import Point, Value
 
 EXACT_INTEGER_MAX = 2.0**53
@@ -53,7 +53,7 @@ class ParameterBody(msgspec.Struct):
     """A configuration parameter; a number or boolean becomes text. `id` = edit that one."""
 
     key: str | UnsetType = UNSET
-    value: str | float | bool | None | UnsetType = UNSET
+    value: str | float | bool | UnsetType | None = UNSET
     sent: bool | None = None
     id: str | None = None
 
@@ -62,20 +62,20 @@ class DeviceBody(msgspec.Struct):
     """The fields of creating and of editing a device."""
 
     name: str | UnsetType = UNSET
-    type: str | None | UnsetType = UNSET
-    description: str | None | UnsetType = UNSET
+    type: str | UnsetType | None = UNSET
+    description: str | UnsetType | None = UNSET
     active: bool | UnsetType = UNSET
     visible: bool | UnsetType = UNSET
-    tags: list[TagBody] | None | UnsetType = UNSET
-    serie_number: str | None | UnsetType = UNSET
-    chunk_period: str | None | UnsetType = UNSET
-    chunk_retention: int | float | str | None | UnsetType = UNSET
-    connector: str | None | UnsetType = UNSET
-    network: str | None | UnsetType = UNSET
-    connector_parse: bool | None | UnsetType = UNSET
-    parse_function: str | None | UnsetType = UNSET
-    payload_decoder: str | None | UnsetType = UNSET
-    configuration_params: list[ParameterBody] | None | UnsetType = UNSET
+    tags: list[TagBody] | UnsetType | None = UNSET
+    serie_number: str | UnsetType | None = UNSET
+    chunk_period: str | UnsetType | None = UNSET
+    chunk_retention: int | float | str | UnsetType | None = UNSET
+    connector: str | UnsetType | None = UNSET
+    network: str | UnsetType | None = UNSET
+    connector_parse: bool | UnsetType | None = UNSET
+    parse_function: str | UnsetType | None = UNSET
+    payload_decoder: str | UnsetType | None = UNSET
+    configuration_params: list[ParameterBody] | UnsetType | None = UNSET
 
 
 class TokenBody(msgspec.Struct):
@@ -99,7 +99,7 @@ class EditBody(msgspec.Struct):
     group: str | None = None
     serie: str | float | None = None
     time: str | float | None = None
-    location: dict[str, Any] | None | UnsetType = UNSET
+    location: dict[str, Any] | UnsetType | None = UNSET
     metadata: msgspec.Raw | UnsetType = UNSET
 
 
@@ -147,7 +147,7 @@ def decode_items(body: bytes, kind: type[T]) -> list[T]:
 
 
 def malformed() -> Refusal:
-    return Refusal(400, "Malformed request syntax")
+    return Refusal(400, MALFORMED)
 
 
 def field_of(error: msgspec.ValidationError) -> tuple[str, str]:
