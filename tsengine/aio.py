@@ -41,6 +41,8 @@ class AsyncEngine:
 
     async def write(self, number: int, record: bytes) -> None:
         """Store a batch of one device; see Engine.write. Durable and readable on return."""
+        if not self.engine.is_ready(number):
+            await self.run(self.engine.make_ready, number)
         seq = self.engine.write(number, record, sync=False)
         if self.engine.log.is_done(seq):
             return

@@ -201,6 +201,15 @@ class Engine:
         self.wait(seq, number)
         return seq
 
+    def is_ready(self, number: int) -> bool:
+        """Whether `write` without sync would return at once: the device's state is loaded and memory has room."""
+        return number in self._states and self.columnar.has_room()
+
+    def make_ready(self, number: int) -> None:
+        """Load the device's state, and wait for memory; raises what `write` would."""
+        self.columnar.admit()
+        self.state(number)
+
     def wait(self, seq: int, number: int) -> None:
         """Return when a write of a device is durable and applied; if it was not stored, count it out and raise."""
         try:

@@ -175,13 +175,17 @@ class ColumnarStore:
             self._view = self._view._replace(frozen=(*self._view.frozen, table), active=new_table())
         self._on_frozen()
 
+    def has_room(self) -> bool:
+        """Whether there is memory for another batch."""
+        return not self._view.frozen or self._view.active.memtable.size_bytes < self._table_bytes_max // 2
+
     def admit(self) -> None:
         """Wait until there is memory for another batch; called by writers before they stage one.
 
         Raises:
             BusyError: a seal did not make room in ADMIT_TIMEOUT_S. StorageError: it failed.
         """
-        if not self._view.frozen or self._view.active.memtable.size_bytes < self._table_bytes_max // 2:
+        if self.has_room():
             return
         with self._room:
             if self._room.wait_for(lambda: not self._view.frozen or self._seal_error, timeout=ADMIT_TIMEOUT_S):
