@@ -206,86 +206,90 @@ def test_a_protected_device_is_not_deleted(server: Server) -> None:
     assert server.call("GET", f"/device/{made.id}", server.account).refusal == (404, "Device not found")
 
 
-class TestList:
-    """GET /device, in a fleet of its own: every name starts with `fleet`."""
+@pytest.fixture(scope="module")
+def fleet(server: Server) -> list[Made]:
+    """Twelve devices; every name starts with `Fleet`."""
+    return [
+        server.make(
+            "immutable" if n % 2 else "mutable",
+            name=f"Fleet {n:02}",
+            active=n != 3,
+            visible=n != 4,
+            description=f"device {n}",
+            connector=f"c{n % 3}",
+            tags=[{"key": "site", "value": "North" if n < 5 else "South"}, {"key": "n", "value": str(n)}],
+        )
+        for n in range(12)
+    ]
 
-    @pytest.fixture(scope="class")
-    def fleet(self, server: Server) -> list[Made]:
-        return [
-            server.make(
-                "immutable" if n % 2 else "mutable",
-                name=f"Fleet {n:02}",
-                active=n != 3,
-                visible=n != 4,
-                description=f"device {n}",
-                connector=f"c{n % 3}",
-                tags=[{"key": "site", "value": "North" if n < 5 else "South"}, {"key": "n", "value": str(n)}],
-            )
-            for n in range(12)
-        ]
 
-    def find(self, server: Server, query: Any) -> list[str]:
-        pairs = query if isinstance(query, str) else {"amount": 100, **query}
-        return [row["name"] for row in server.call("GET", "/device", server.account, query=pairs).result if row["name"].startswith("Fleet")]
+def find(server: Server, query: Any) -> list[str]:
+    pairs = query if isinstance(query, str) else {"amount": 100, **query}
+    return [row["name"] for row in server.call("GET", "/device", server.account, query=pairs).result if row["name"].startswith("Fleet")]
 
-    def test_pages(self, server: Server, fleet: list[Made]) -> None:
-        names = [f"Fleet {n:02}" for n in range(12)]
-        query = "filter[name]=fleet*&amount=5&page="
-        assert [self.find(server, f"{query}{page}") for page in (1, 2, 3, 4)] == [names[:5], names[5:10], names[10:], []]
-        assert self.find(server, f"{query}0") == self.find(server, f"{query}-3") == names[:5]
-        assert len(server.call("GET", "/device", server.account).result) <= 20
 
-    def test_fields(self, server: Server, fleet: list[Made]) -> None:
-        row = server.call("GET", "/device", server.account, query="filter[id]=" + fleet[1].id).result[0]
-        assert set(row) == {"id", "name", "tags"}
-        query = f"filter[id]={fleet[1].id}&fields[0]=type&fields[1]=bucket&fields[]=chunk_period&fields=last_input&fields=nothing"
-        row = server.call("GET", "/device", server.account, query=query).result[0]
-        tags = [{"key": "site", "value": "North"}, {"key": "n", "value": "1"}]
-        assert row == {
-            "id": fleet[1].id,
-            "tags": tags,
-            "type": "immutable",
-            "bucket": fleet[1].id,
-            "chunk_period": "month",
-            "last_input": None,
-        }
+def test_the_list_has_pages(server: Server, fleet: list[Made]) -> None:
+    names = [f"Fleet {n:02}" for n in range(12)]
+    query = "filter[name]=fleet*&amount=5&page="
+    assert [find(server, f"{query}{page}") for page in (1, 2, 3, 4)] == [names[:5], names[5:10], names[10:], []]
+    assert find(server, f"{query}0") == find(server, f"{query}-3") == names[:5]
+    assert len(server.call("GET", "/device", server.account).result) <= 20
 
-    def test_order(self, server: Server, fleet: list[Made]) -> None:
-        names = self.find(server, "filter[name]=fleet*&amount=100&orderBy=name,desc")
-        assert names == sorted(names, reverse=True)
-        assert self.find(server, "filter[name]=fleet*&amount=100&orderBy=created_at")[0] == "Fleet 00"
-        assert self.find(server, "filter[name]=fleet*&amount=1&orderBy=active,asc") == ["Fleet 03"]
-        for wrong in ("orderBy=colour,asc", "orderBy=name,up", "amount=x", "page=x", "filter={", "filter[created_at]=soon"):
-            assert server.call("GET", "/device", server.account, query=wrong).refusal == (400, "Error on Query String parameters")
 
-    @pytest.mark.parametrize(
-        ("query", "expected"),
-        [
-            ("filter[name]=FLEET%2003", [3]),
-            ("filter[name]=fleet", []),
-            ("filter[name]=*0*3", [3]),
-            ("filter[active]=false", [3]),
-            ("filter[visible]=False", [4]),
-            ("filter[description]=device%201", [1]),
-            ("filter[type]=mutable&filter[name]=fleet%200*", [0, 2, 4, 6, 8]),
-            ("filter[tags][0][key]=site&filter[tags][0][value]=north", [0, 1, 2, 3, 4]),
-            ("filter[tags][0][key]=SITE&filter[tags][0][value]=*th&filter[tags][1][key]=n&filter[tags][1][value]=7", [7]),
-            ("filter[tags][0][key]=site&filter[tags][0][value]=south&filter[tags][1][value]=1*", [10, 11]),
-            ('filter={"name":"fleet*","tags":[{"key":"n","value":"2"}]}', [2]),
-            ('filter={"active":false}', [3]),
-            ("filter[connector]=c1&filter[name]=fleet*", [1, 4, 7, 10]),
-            ("filter[created_at]=1%20day&filter[name]=fleet%2011", [11]),
-            ("filter[created_at]=2999-01-01", []),
-            ("filter[last_input]=1%20hour&filter[name]=fleet*", []),
-        ],
-    )
-    def test_filters(self, server: Server, fleet: list[Made], query: str, expected: list[int]) -> None:
-        query = query.replace("{", "%7B").replace("}", "%7D").replace('"', "%22").replace(" ", "%20")
-        assert self.find(server, query + "&amount=100") == [f"Fleet {n:02}" for n in expected]
+def test_the_list_has_fields(server: Server, fleet: list[Made]) -> None:
+    row = server.call("GET", "/device", server.account, query="filter[id]=" + fleet[1].id).result[0]
+    assert set(row) == {"id", "name", "tags"}
+    query = f"filter[id]={fleet[1].id}&fields[0]=type&fields[1]=bucket&fields[]=chunk_period&fields=last_input&fields=nothing"
+    row = server.call("GET", "/device", server.account, query=query).result[0]
+    tags = [{"key": "site", "value": "North"}, {"key": "n", "value": "1"}]
+    assert row == {
+        "id": fleet[1].id,
+        "tags": tags,
+        "type": "immutable",
+        "bucket": fleet[1].id,
+        "chunk_period": "month",
+        "last_input": None,
+    }
 
-    def test_several_ids(self, server: Server, fleet: list[Made]) -> None:
-        query = f"filter[id][0]={fleet[2].id}&filter[id][1]={fleet[5].id}"
-        assert self.find(server, query) == ["Fleet 02", "Fleet 05"]
+
+def test_the_list_has_order(server: Server, fleet: list[Made]) -> None:
+    names = find(server, "filter[name]=fleet*&amount=100&orderBy=name,desc")
+    assert names == sorted(names, reverse=True)
+    assert find(server, "filter[name]=fleet*&amount=100&orderBy=created_at")[0] == "Fleet 00"
+    assert find(server, "filter[name]=fleet*&amount=1&orderBy=active,asc") == ["Fleet 03"]
+    for wrong in ("orderBy=colour,asc", "orderBy=name,up", "amount=x", "page=x", "filter={", "filter[created_at]=soon"):
+        assert server.call("GET", "/device", server.account, query=wrong).refusal == (400, "Error on Query String parameters")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("filter[name]=FLEET%2003", [3]),
+        ("filter[name]=fleet", []),
+        ("filter[name]=*0*3", [3]),
+        ("filter[active]=false", [3]),
+        ("filter[visible]=False", [4]),
+        ("filter[description]=device%201", [1]),
+        ("filter[type]=mutable&filter[name]=fleet%200*", [0, 2, 4, 6, 8]),
+        ("filter[tags][0][key]=site&filter[tags][0][value]=north", [0, 1, 2, 3, 4]),
+        ("filter[tags][0][key]=SITE&filter[tags][0][value]=*th&filter[tags][1][key]=n&filter[tags][1][value]=7", [7]),
+        ("filter[tags][0][key]=site&filter[tags][0][value]=south&filter[tags][1][value]=1*", [10, 11]),
+        ('filter={"name":"fleet*","tags":[{"key":"n","value":"2"}]}', [2]),
+        ('filter={"active":false}', [3]),
+        ("filter[connector]=c1&filter[name]=fleet*", [1, 4, 7, 10]),
+        ("filter[created_at]=1%20day&filter[name]=fleet%2011", [11]),
+        ("filter[created_at]=2999-01-01", []),
+        ("filter[last_input]=1%20hour&filter[name]=fleet*", []),
+    ],
+)
+def test_the_list_has_filters(server: Server, fleet: list[Made], query: str, expected: list[int]) -> None:
+    query = query.replace("{", "%7B").replace("}", "%7D").replace('"', "%22").replace(" ", "%20")
+    assert find(server, query + "&amount=100") == [f"Fleet {n:02}" for n in expected]
+
+
+def test_the_list_by_several_ids(server: Server, fleet: list[Made]) -> None:
+    query = f"filter[id][0]={fleet[2].id}&filter[id][1]={fleet[5].id}"
+    assert find(server, query) == ["Fleet 02", "Fleet 05"]
 
 
 def test_amount_and_empty(server: Server, any_device: Made) -> None:

@@ -11,6 +11,7 @@ import pytest
 from server_process import Made, Reply, Server, iso, minutes_ago
 
 HEX = set("0123456789abcdef")
+TRUNCATED = (b"{", b"[", b"nonsense", b'{"variable":"a"', b'[{"variable":"a"}]x')
 
 
 @pytest.fixture(params=["device token", "account token"])
@@ -224,7 +225,7 @@ def test_what_is_not_json_is_malformed(server: Server, post: Any, body: bytes) -
     reply = post(body)
     assert reply.status == 400, reply
     assert reply.body["status"] is False and isinstance(reply.body["message"], str)
-    if body.strip() and b"\xff" not in body and b"NaN" not in body:
+    if body in TRUNCATED:
         assert reply.refusal == (400, "Malformed request syntax")
 
 

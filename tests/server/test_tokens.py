@@ -11,8 +11,8 @@ from server_process import Made, Reply, Server, iso
 BODY_ERROR = (400, "Error on Body parameters")
 
 
-def create(server: Server, device: Made, **fields: Any) -> Reply:
-    return server.call("POST", "/device/token", server.account, {"device": device.id, "name": "token", **fields})
+def create(server: Server, made: Made, **fields: Any) -> Reply:
+    return server.call("POST", "/device/token", server.account, {"device": made.id, "name": "token", **fields})
 
 
 def test_a_token_is_made_and_works(server: Server, device: Made) -> None:
