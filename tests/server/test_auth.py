@@ -211,6 +211,20 @@ def test_what_is_no_http_gets_json(server: Server) -> None:
     connection.close()
 
 
+@pytest.mark.parametrize("head", [b"GET /health?x=%s HTTP/1.1\r\n\r\n", b"GET /health HTTP/1.1\r\nname: %s\r\n\r\n"])
+def test_the_head_of_a_request_is_limited(server: Server, head: bytes) -> None:
+    for size, status in ((32_000, 200), (70_000, 431)):
+        connection = server.connect()
+        connection.connect()
+        # Without the end of the head, so that nothing but the limit can make the server answer.
+        connection.sock.sendall((head % (b"x" * size)).removesuffix(b"\r\n\r\n") + (b"\r\n\r\n" if status == 200 else b""))
+        response = http.client.HTTPResponse(connection.sock)
+        response.begin()
+        assert response.status == status
+        assert json.loads(response.read())["status"] is (status == 200)
+        connection.close()
+
+
 def test_an_empty_body_with_a_content_type_works_on_every_method(server: Server, device: Made) -> None:
     json_type = {"content-type": "application/json"}
     assert server.call("GET", "/data", device.token, headers=json_type).status == 200

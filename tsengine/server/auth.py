@@ -65,6 +65,7 @@ class Gate:
     def __init__(self, engine: AsyncEngine, account_token: str) -> None:
         self._engine = engine
         self._account_token = account_token.encode()
+        self._devices: dict[int, AsyncDevice] = {}
 
     def is_account(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         return hmac.compare_digest(token_of(headers).encode(), self._account_token)
@@ -89,9 +90,13 @@ class Gate:
             raise denied()
         try:
             info = self._engine.engine.state(token.device).info
-            return Caller(self._engine.device_of(info), token)
         except NotFoundError:
+            self._devices.pop(token.device, None)
             raise denied() from None
+        device = self._devices.get(token.device)
+        if device is None or device.info is not info:  # the engine makes a new info for every change of a device
+            device = self._devices[token.device] = self._engine.device_of(info)
+        return Caller(device, token)
 
     def device(self, headers: Iterable[tuple[bytes, bytes]], need: Need) -> AsyncDevice:
         """Return the active device whose token these headers carry.

@@ -17,11 +17,11 @@ from tsengine.limits import EDIT_ITEMS
 from tsengine.server.asgi import content_type_of
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
-from tsengine.server.envelope import Refusal
+from tsengine.server.envelope import Answer, Refusal, success
 from tsengine.server.queries import SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
-from tsengine.server.service import Service, answer
-from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items, row_of
+from tsengine.server.service import Service, answer, put
+from tsengine.server.wire import EditBody, decode_items, row_of
 
 PYTHON_SDK = "TagoIO-SDK|Python|"
 """The official Python client cannot read a bare number everywhere, so it gets a row with the number."""
@@ -35,7 +35,7 @@ class Data:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         device = self._service.gate.device(req.scope["headers"], "read")
-        answer(resp, await read(self._service, device, req))
+        put(resp, await read(self._service, device, req))
 
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         device = self._service.gate.device(req.scope["headers"], "write")
@@ -65,7 +65,7 @@ class DeviceData:
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
         device = await self._device(req, device_id)
-        answer(resp, await read(self._service, device, req))
+        put(resp, await read(self._service, device, req))
 
     async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
         device = await self._device(req, device_id)
@@ -76,21 +76,21 @@ class DeviceData:
         answer(resp, await delete(self._service, device, req))
 
 
-async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> Any:
-    """Return the result of GET: rows, buckets or a number."""
+async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> Answer:
+    """Return the answer to GET: rows, buckets or a number."""
     query = known_ids(device, parse_query(req.query_string, service.now_us()))
     if query.query in SCALAR_QUERIES:
         number = await service.run(read_scalar, device.device, query)
         if req.user_agent and req.user_agent.startswith(PYTHON_SDK):
-            return [{"time": iso_ms_of(service.now_us()), "value": number}]
-        return number
-    return await service.run(_rows, device.device, query)
+            return success([{"time": iso_ms_of(service.now_us()), "value": number}])
+        return success(number)
+    return await service.run(_read, device.device, query)
 
 
-def _rows(device: Device, query: DataQuery) -> list[WireRow] | list[BucketRow]:
+def _read(device: Device, query: DataQuery) -> Answer:
     if query.query == "aggregate":
-        return read_buckets(device, query)
-    return [row_of(point, device.id, query.details) for point in read_rows(device, query)]
+        return success(read_buckets(device, query))
+    return success([row_of(point, device.id, query.details) for point in read_rows(device, query)])
 
 
 async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:

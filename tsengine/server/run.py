@@ -14,7 +14,6 @@ import sys
 from pathlib import Path
 from typing import Any, NoReturn
 
-import msgspec
 import uvicorn
 import uvloop
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -24,6 +23,7 @@ from tsengine.aio import AsyncEngine
 from tsengine.limits import BODY_BYTES, MEMORY_MB
 from tsengine.log import Durability
 from tsengine.server.app import App
+from tsengine.server.envelope import Refusal, failure
 
 ACCOUNT_TOKEN_VARIABLE = "TSENGINE_ACCOUNT_TOKEN"
 ACCOUNT_TOKEN_FILE = "account-token"
@@ -35,16 +35,41 @@ SAMPLE_RETENTION_MONTHS = 12
 HOST, PORT = "127.0.0.1", 8085
 KEEP_ALIVE_S = 75
 """Longer than a minute, so that a device that sends once a minute keeps its connection."""
+HEAD_BYTES = 64 * 1024
+"""Most bytes of a request's line and headers; neither uvicorn nor its parser has a limit of its own."""
 STOP_S = 30
 """How long a stop waits for running requests."""
 
 
 class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol; a request that is no HTTP gets a JSON answer too."""
+    """uvicorn's HTTP/1.1 protocol, with a limit for the head of a request, and JSON also for what is no HTTP."""
+
+    _head_bytes = 0
+    _is_in_head = True
+
+    def data_received(self, data: bytes) -> None:
+        was_in_head = self._is_in_head
+        super().data_received(data)
+        if was_in_head and self._is_in_head:  # a head that began in these bytes, after a body, is counted from the next on
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self._refuse("431 Request Header Fields Too Large", f"The head of a request has at most {HEAD_BYTES} bytes")
+
+    def on_message_begin(self) -> None:
+        self._is_in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        self._head_bytes = 0
+        super().on_headers_complete()
 
     def send_400_response(self, msg: str) -> None:
-        body = msgspec.json.encode({"status": False, "message": msg})
-        head = f"HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        self._refuse("400 Bad Request", msg)
+
+    def _refuse(self, status: str, message: str) -> None:
+        body = failure(Refusal(400, message)).body
+        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(head.encode() + body)
         self.transport.close()
 
