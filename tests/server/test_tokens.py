@@ -75,7 +75,8 @@ def test_the_list_of_tokens(server: Server, device: Made) -> None:
     assert set(rows[1]) == set(fields)
     assert (rows[1]["device_id"], rows[1]["serie_number"]) == (device.id, "TOK-1")
     assert [row["name"] for row in server.call("GET", path, server.account, query="amount=1&page=2").result] == ["reader"]
-    assert [row["name"] for row in server.call("GET", path, server.account, query="filter[name]=reader").result] == ["reader"]
+    assert [row["name"] for row in server.call("GET", path, server.account, query="filter[name]=read*").result] == ["reader"]
+    assert [row["name"] for row in server.call("GET", path, server.account, query="filter[permission]=write").result] == ["writer"]
     assert server.call("GET", "/device", server.account, query="serial=TOK-1").result[0]["id"] == device.id
 
 

@@ -12,7 +12,7 @@ from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN
 from tsengine.server.dates import iso_ms_of, parse_instant
 from tsengine.server.devices import require_free_serial
 from tsengine.server.envelope import Refusal, wrong_body
-from tsengine.server.listing import paged, picked
+from tsengine.server.listing import paged, picked, wildcard_fits
 from tsengine.server.queries import Arguments
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import TokenBody, decode_body
@@ -21,6 +21,7 @@ from tsengine.types import Token, to_datetime
 PERMISSIONS = ("full", "read", "write")
 NEVER = "never"
 DEFAULT_FIELDS = ("name", "token", "permission")
+FILTERABLE = ("name", "permission", "serie_number", "token")
 SORTABLE = ("name", "permission", "serie_number", "last_authorization", "created_at", "expire_time")
 
 
@@ -64,8 +65,12 @@ class OneToken:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(key)
         arguments = Arguments(req.query_string)
-        names = arguments.nested.get(("filter", "name"))
-        tokens = [token for token in await self._service.engine.tokens(device.id) if names is None or token.name in names]
+        wanted = {path[1]: values for path, values in arguments.nested.items() if path[0] == "filter" and path[1] in FILTERABLE}
+        tokens = [
+            token
+            for token in await self._service.engine.tokens(device.id)
+            if all(any(wildcard_fits(value, _field(token, name) or "") for value in values) for name, values in wanted.items())
+        ]
         network = device.info.extra.get("network")
         page = paged(tokens, arguments, _field, SORTABLE, "created_at,desc")
         answer(resp, [picked(_row(token, device.id, network), arguments, DEFAULT_FIELDS) for token in page])
