@@ -147,7 +147,7 @@ cdef class WalFolder:
                 self.action = "sync the log"
                 return OUTCOME_FAILED
             self.synced_seq = first_seq + count - 1
-        self.position += frame_bytes
+        self.position = self.position + frame_bytes
         return OUTCOME_DONE
 
     cdef int make_room(self, int64_t frame_bytes) noexcept nogil:

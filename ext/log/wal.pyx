@@ -288,7 +288,7 @@ cdef class Wal:
         # Under the mutex. The other group was emptied by finish().
         cdef Group *group = &self.groups[self.staging]
         self.staging = 1 - self.staging
-        self.group_number += 1
+        self.group_number = self.group_number + 1
         self.taken_seq = self.staged_seq
         self.is_committing = True
         self.leader = pthread_self()

@@ -19,8 +19,8 @@ cdef class Arena:
             slab = following
 
     cdef void* take(self, size_t size_bytes) except NULL nogil:
-        """Return zero or more bytes, aligned to 8, that stay valid as long as the arena does."""
-        cdef size_t rounded = (size_bytes + 7) & ~<size_t> 7
+        """Return memory of this size (at least 8 bytes), aligned to 8, that stay valid as long as the arena does."""
+        cdef size_t rounded = (max(size_bytes, <size_t> 1) + 7) & ~<size_t> 7
         cdef void* taken
         if rounded > self.free_bytes:
             self._grow(rounded)
