@@ -1,0 +1,35 @@
+"""POST /data as a bare ASGI function: token, body, engine, answer, and nothing else on the way.
+
+The order of the checks is the contract's: token (401), device active (400), size (413), syntax and items (400), window and
+capacity (400). Nothing is stored before all have passed; the answer leaves after the group commit.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from tsengine.server.asgi import Disconnected, Receive, Scope, Send, content_type_of, read_body, reply
+from tsengine.server.envelope import JSON_HEADERS, Answer, failure
+from tsengine.server.service import Service
+
+
+async def post_data(scope: Scope, receive: Receive, send: Send, service: Service) -> None:
+    """Answer POST /data."""
+    headers = scope["headers"]
+    try:
+        device = service.gate.device(headers, "write")
+        body = await read_body(headers, receive, service.max_body)
+        count = await device.ingest(body, content_type_of(headers))
+        service.saw_input(device.id)
+        answer = added(count)
+    except Disconnected:
+        return
+    except Exception as error:
+        answer = failure(error)
+    await reply(send, answer)
+
+
+@lru_cache(maxsize=1024)
+def added(count: int) -> Answer:
+    """Return the answer to a POST that stored so many points."""
+    return Answer(200, JSON_HEADERS, b'{"status":true,"result":"%d Data Added"}' % count)

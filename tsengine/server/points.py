@@ -1,0 +1,178 @@
+"""GET, PUT and DELETE on data, and POST through the account: /data with a device token, /device/:id/data with the account's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import falcon.asgi
+import msgspec
+
+from tsengine.aio import AsyncDevice
+from tsengine.core import batch
+from tsengine.core.ingest.columns import from_points
+from tsengine.device import Device
+from tsengine.errors import InputError
+from tsengine.ids import parse_point_id
+from tsengine.limits import EDIT_ITEMS
+from tsengine.server.asgi import content_type_of
+from tsengine.server.auth import require_active
+from tsengine.server.dates import iso_ms_of
+from tsengine.server.envelope import Answer, Refusal, success
+from tsengine.server.queries import SCALAR_QUERIES, DataQuery, parse_query
+from tsengine.server.reads import read_buckets, read_rows, read_scalar
+from tsengine.server.service import Service, answer, put
+from tsengine.server.wire import EditBody, decode_items, row_of
+
+PYTHON_SDK = "TagoIO-SDK|Python|"
+"""The official Python client cannot read a bare number everywhere, so it gets a row with the number."""
+
+
+class Data:
+    """/data: the device is the token's."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        device = self._service.gate.device(req.scope["headers"], "read")
+        put(resp, await read(self._service, device, req))
+
+    async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        device = self._service.gate.device(req.scope["headers"], "write")
+        answer(resp, await edit(self._service, device, req))
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        device = self._service.gate.device(req.scope["headers"], "write")
+        answer(resp, await delete(self._service, device, req))
+
+
+class DeviceData:
+    """/device/:id/data: the same for any device of the account; only sending needs the device to be active."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def _device(self, req: falcon.asgi.Request, device_id: str) -> AsyncDevice:
+        self._service.gate.account(req.scope["headers"])
+        return await self._service.device(device_id)
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
+        device = await self._device(req, device_id)
+        require_active(device)
+        count = await device.ingest(await self._service.body(req), content_type_of(req.scope["headers"]))
+        self._service.saw_input(device.id)
+        answer(resp, f"{count} Data Added")
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
+        device = await self._device(req, device_id)
+        put(resp, await read(self._service, device, req))
+
+    async def on_put(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
+        device = await self._device(req, device_id)
+        answer(resp, await edit(self._service, device, req))
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
+        device = await self._device(req, device_id)
+        answer(resp, await delete(self._service, device, req))
+
+
+async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> Answer:
+    """Return the answer to GET: rows, buckets or a number."""
+    query = known_ids(device, parse_query(req.query_string, service.now_us()))
+    if query.query in SCALAR_QUERIES:
+        number = await service.run(read_scalar, device.device, query)
+        if req.user_agent and req.user_agent.startswith(PYTHON_SDK):
+            return success([{"time": iso_ms_of(service.now_us()), "value": number}])
+        return success(number)
+    return await service.run(_read, device.device, query)
+
+
+def _read(device: Device, query: DataQuery) -> Answer:
+    if query.query == "aggregate":
+        return success(read_buckets(device, query))
+    return success([row_of(point, device.id, query.details) for point in read_rows(device, query)])
+
+
+async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:
+    """Delete exactly the rows that the same GET returns."""
+    if device.info.type == "immutable":
+        raise Refusal(400, "Data in immutable devices cannot be deleted")
+    query = known_ids(device, parse_query(req.query_string, service.now_us()))
+    if query.query in SCALAR_QUERIES or query.query == "aggregate":
+        raise Refusal(400, "Invalid query")
+    points = await service.run(read_rows, device.device, query)
+    count = await device.delete(ids=[point.id for point in points]) if points else 0
+    return f"{count} Data Removed"
+
+
+async def edit(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:
+    """Replace fields of at most 25 registers, all or none; ids that do not exist are not counted."""
+    if device.info.type == "immutable":
+        raise Refusal(400, "You cannot edit data on immutable device")
+    items = decode_items(await service.body(req), EditBody)
+    if len(items) > EDIT_ITEMS:
+        raise Refusal(400, f"You have exceeded the maximum number of {EDIT_ITEMS} items in a single request")
+    edits = edits_of(items, service.now_us())
+    count = await device.edit(edits) if edits else 0
+    return f"{count} item(s) updated"
+
+
+class _Candidate(msgspec.Struct):
+    """The new fields of a register in the form of a data item, so that ingest's own validation judges them."""
+
+    variable: str
+    value: str | float | bool | None
+    unit: str | None
+    group: str | None
+    serie: str | float | None
+    time: str | float | None
+    location: dict[str, Any] | None
+    metadata: msgspec.Raw | None
+
+
+def edits_of(items: list[EditBody], now_us: int) -> list[dict[str, Any]]:
+    """Return the edits that a device takes; only fields that were given are in them, and null counts as absent but for location.
+
+    Raises:
+        InputError: a field is not valid; `index` is the item's place.
+    """
+    candidates: list[_Candidate] = []
+    for index, item in enumerate(items):
+        if not item.id:
+            raise InputError("id is required", index=index)
+        location = item.location or None
+        metadata = item.metadata or None
+        candidates.append(_Candidate("edited", item.value, item.unit, item.group, item.serie, item.time, location, metadata))
+    if not candidates:
+        return []
+    edits: list[dict[str, Any]] = []
+    for item, row in zip(items, batch.rows(from_points(candidates, now_us, wire=True)), strict=True):
+        changes: dict[str, Any] = {"id": item.id}
+        if item.value is not None:
+            changes["value"] = row.value
+        if item.unit is not None:
+            changes["unit"] = row.unit
+        if item.group or item.serie is not None:
+            changes["group"] = row.group
+        if item.time:
+            changes["time"] = row.time_us
+        if item.location is not msgspec.UNSET:
+            changes["location"] = None if row.lat is None else (row.lat, row.lng)
+        if row.metadata is not None:
+            changes["metadata"] = msgspec.json.decode(row.metadata)
+        edits.append(changes)
+    return edits
+
+
+def known_ids(device: AsyncDevice, query: DataQuery) -> DataQuery:
+    """Return the query with only those ids that can exist: a foreign or malformed id selects nothing.
+
+    Raises:
+        Refusal: 400; immutable devices cannot be asked by id.
+    """
+    if query.ids is None:
+        return query
+    if device.info.type == "immutable":
+        raise Refusal(400, "Filter using ID(s) is not supported on Immutable Storage Type")
+    own = [id for id in query.ids if (parsed := parse_point_id(id)) is not None and parsed[0] == device.info.number]
+    return msgspec.structs.replace(query, ids=own)
