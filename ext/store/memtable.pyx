@@ -80,6 +80,8 @@ cdef class Memtable:
             CorruptionError: the record is damaged; nothing was added.
         """
         cdef BatchView view
+        if self.is_frozen:
+            raise RuntimeError("a frozen memtable takes no batch")
         batch_open(<const uint8_t*> PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record), &view)
         self.apply_view(&view)
         if self.first_log_seq == 0:

@@ -98,7 +98,7 @@ class ColumnarStore:
         self._device_of = device_of
         self._table_bytes_max = memory_bytes // 2
         self._on_frozen = on_frozen
-        self._lock = threading.Lock()  # guards the replacement of the view
+        self._lock = threading.Lock()  # guards the active memtable and the replacement of the view
         self._room = threading.Condition(self._lock)
         self._seal_error: TsengineError | None = None
         self._next_id = self.manifest.next_segment_id
@@ -137,9 +137,10 @@ class ColumnarStore:
         """
         if seq <= self._replayed_until:
             return
-        memtable, next_sequences = self._view.active
-        count = memtable.apply(record, seq)
-        next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + count
+        with self._lock:  # a memtable must not be frozen between being picked and taking the batch
+            memtable, next_sequences = self._view.active
+            count = memtable.apply(record, seq)
+            next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + count
         if memtable.size_bytes > self._table_bytes_max:
             self.freeze()
 

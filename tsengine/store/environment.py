@@ -23,6 +23,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 import lmdb
 import msgspec
 
+from tsengine.core.os.file import sync_folder
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
 
 # Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
@@ -224,7 +225,7 @@ class Environment:
                 raise self._failed(error) from error
 
     def copy(self, folder: str | os.PathLike[str]) -> None:
-        """Write a consistent, compacted, synced copy into a folder that has no environment yet; writers go on meanwhile.
+        """Write a consistent, synced copy into a folder that has no environment yet; writers go on meanwhile.
 
         A write that has to grow the map waits until the copy is done.
 
@@ -242,7 +243,8 @@ class Environment:
         except OSError as error:
             raise _os_error(f"cannot write the copy {file}", error) from error
         try:
-            self.read(lambda txn: self._env.copyfd(fd, compact=True))
+            # Not compact=True: py-lmdb 3.0.0 dies in it (SIGSEGV in mdb_env_cwalk) on duplicates that fill more than a page.
+            self.read(lambda txn: self._env.copyfd(fd, compact=False))
             os.fsync(fd)
             sync_folder(target)
         except OSError as error:
@@ -344,20 +346,18 @@ class Environment:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents, the folder itself with mode 0700; one that exists is left as it is."""
-    if not path.is_dir():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.mkdir(mode=0o700)
-        sync_folder(path.parent)
+    """Make a folder and its parents, the folder itself with mode 0700; one that exists is left as it is.
 
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    Raises:
+        StorageFullError, StorageError: it cannot be made.
+    """
     try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+        if not path.is_dir():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=0o700)
+            sync_folder(path.parent)
+    except OSError as error:
+        raise error if isinstance(error, StorageError) else _os_error(f"cannot make the folder {path}", error) from error
 
 
 def _os_error(what: str, error: OSError) -> StorageError:
