@@ -19,6 +19,7 @@ from tsengine.query import (
     KIND_INTEGER,
     KIND_NUMBER,
     KIND_TEXT,
+    NUMERIC_KINDS,
     ColumnarReader,
     Reader,
     RegisterReader,
@@ -290,7 +291,14 @@ class Device:
         return self._reader.variables()
 
     def aggregate(
-        self, variable: str, functions: str | Sequence[str], every: str | None = None, start: Time = None, end: Time = None
+        self,
+        variable: str,
+        functions: str | Sequence[str],
+        every: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        booleans: bool = True,
     ) -> pa.Table:
         """Return aggregates of a variable's numbers as a pyarrow.Table: `time` (start of the bucket) and a column a function.
 
@@ -299,8 +307,9 @@ class Device:
             every: width of a bucket, aligned to UTC: a number and ms, s, m, h, d, w, mo, q or y, like "5m" or "1mo".
                 None = one bucket over everything.
             start, end: inclusive bounds.
+            booleans: whether they count, as 0 and 1.
 
-        Only buckets that hold a number are returned. Booleans count as 0 and 1; NaN, text and points without a value do not
+        Only buckets that hold a number are returned. NaN, text and points without a value do not
         count. Sums are compensated; those of integers exact.
 
         Raises:
@@ -312,7 +321,8 @@ class Device:
         functions = (functions,) if isinstance(functions, str) else tuple(functions)
         filter = self._filter(variable, start, end)
         name = (filter.variables or ("",))[0]
-        return aggregate_table(*self._reader.aggregate(name, functions, every, filter.start_us, filter.end_us))
+        kinds = NUMERIC_KINDS if booleans else (KIND_NUMBER, KIND_INTEGER)
+        return aggregate_table(*self._reader.aggregate(name, functions, every, filter.start_us, filter.end_us, kinds))
 
     def scan(
         self, variables: Names = None, start: Time = None, end: Time = None, columns: Sequence[str] | None = None

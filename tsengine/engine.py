@@ -84,7 +84,7 @@ class Engine(Fleet):
         make_folder(self.path)
         self._is_closed = False
         self._states: dict[int, DeviceState] = {}
-        self._infos: dict[int, DeviceInfo | None] = {}
+        self.info_ofs: dict[int, DeviceInfo | None] = {}
         self._states_lock = threading.Lock()
         self._workers: list[Worker] = []
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
@@ -93,7 +93,7 @@ class Engine(Fleet):
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
             opened.callback(self.registers.close)
-            self.columnar = ColumnarStore(self.path, device_of=self._info, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
+            self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
@@ -113,7 +113,7 @@ class Engine(Fleet):
         has_registers = False
         for seq, record in enumerate(records, first_seq):
             if record[0] == commands.RECORD_POINTS:
-                info = self._info(batch.device_of(record))
+                info = self.info_of(batch.device_of(record))
                 if info is None:
                     continue  # deleted by a later command that the catalog has already
                 if info.type == "immutable":
@@ -136,13 +136,13 @@ class Engine(Fleet):
                 return True
             case commands.DeleteDevice(device):
                 self.catalog.apply(seq, command)
-                self._infos[device] = None
+                self.info_ofs[device] = None
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
                 return True
             case commands.PutDevice(device):
                 self.catalog.apply(seq, command)
-                self._infos.pop(device.number, None)
+                self.info_ofs.pop(device.number, None)
             case _:
                 self.catalog.apply(seq, command)
         return False
@@ -154,12 +154,12 @@ class Engine(Fleet):
         except StorageError as error:  # the flusher tries again; until it succeeds `write` refuses more
             logger.error("registers wait in memory: %s", error)
 
-    def _info(self, number: int) -> DeviceInfo | None:
+    def info_of(self, number: int) -> DeviceInfo | None:
         """What the catalog knows of a device; kept in memory after the first look."""
         try:
-            return self._infos[number]
+            return self.info_ofs[number]
         except KeyError:
-            info = self._infos[number] = self.catalog.device(number)
+            info = self.info_ofs[number] = self.catalog.device(number)
             return info
 
     def command(self, command: commands.Command) -> None:
@@ -247,7 +247,7 @@ class Engine(Fleet):
             with self._states_lock:
                 state = self._states.get(number)
                 if state is None:
-                    info = self._info(number)
+                    info = self.info_of(number)
                     if info is None:
                         raise NotFoundError(f"device {number} was deleted")
                     self.log.wait(self.log.last_seq)
@@ -330,7 +330,7 @@ class Engine(Fleet):
             progress: called with (points done, points in all).
         """
         self.seal()
-        compact_all(self.columnar, self._info, self._retention_now(), progress)
+        compact_all(self.columnar, self.info_of, self._retention_now(), progress)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a consistent copy of the store to a new or empty folder while writes go on; `tsengine.open` restores it.
@@ -391,8 +391,8 @@ class Engine(Fleet):
             self._trim()
         now_us = self._retention_now()
         if now_us is not None:
-            drop_expired(self.columnar, self._info, now_us)
-        while compact_one(self.columnar, self._info, now_us):
+            drop_expired(self.columnar, self.info_of, now_us)
+        while compact_one(self.columnar, self.info_of, now_us):
             pass
         self._trim()
 

@@ -30,7 +30,7 @@ class WirePoint(msgspec.Struct, gc=False):
     serie: str | float | None = None
     time: str | float | None = None
     location: dict[str, Any] | None = None
-    metadata: msgspec.Raw | None = None
+    metadata: msgspec.Raw = msgspec.Raw(b"null")  # `Raw | None` would take nothing but null
 
 
 class PackedPoint(msgspec.Struct, gc=False):

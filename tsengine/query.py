@@ -111,19 +111,26 @@ class Reader(ABC):
         return join(found)
 
     def aggregate(
-        self, variable: str, functions: tuple[str, ...], every: str | None, start_us: int | None, end_us: int | None
+        self,
+        variable: str,
+        functions: tuple[str, ...],
+        every: str | None,
+        start_us: int | None,
+        end_us: int | None,
+        kinds: tuple[int, ...] = NUMERIC_KINDS,
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the starts of the buckets that hold a value, and one array a function; see Device.aggregate."""
         for function in functions:
             if function not in FUNCTIONS:
                 raise InputError(f"unknown function {function!r}; these are known: {', '.join(FUNCTIONS)}")
+        step = None if every is None else parse_every(every)
         filter = Filter(variables=(variable,), start_us=start_us, end_us=end_us)
-        scans = [scan for _, scan in self.scans(filter, WANTS["value"], kinds=NUMERIC_KINDS)]
+        scans = [scan for _, scan in self.scans(filter, WANTS["value"], kinds=kinds)]
         bounds = [found for scan in scans if (found := scan.time_bounds()) is not None]
         if not bounds:
             return np.empty(0, np.int64), {function: np.empty(0, np.float64) for function in functions}
         first_us, last_us = min(low for low, _ in bounds), max(high for _, high in bounds)
-        buckets = make_buckets(every, first_us, last_us, start_us)
+        buckets = make_buckets(step, first_us, last_us, start_us)
         in_order = "first" in functions or "last" in functions
         for scan in scans:
             buckets.add(scan, in_order)
@@ -244,19 +251,32 @@ def join(found: list[PointBuffer]) -> tuple[np.ndarray, np.ndarray]:
     return times[order], values[order]
 
 
-def make_buckets(every: str | None, first_us: int, last_us: int, start_us: int | None) -> Buckets:
-    """Return buckets that hold the times first_us..last_us, aligned to UTC; without `every` one bucket from the start.
+def parse_every(every: str) -> tuple[int, str]:
+    """Return (count, unit) of the width of a bucket, like (5, "m") of "5m".
 
     Raises:
-        InputError: `every` is not like "5m", "1h", "1d", "1mo", "1q" or "1y". LimitError: too many buckets.
+        InputError: it is not like "5m", "1h", "1d", "1mo", "1q" or "1y", or longer than all of time.
     """
-    if every is None:
-        origin = first_us if start_us is None else start_us
-        return Buckets(origin, last_us - origin + 1, 1)
     match = _EVERY.fullmatch(every) if isinstance(every, str) else None
     if match is None or int(match[1]) == 0:
         raise InputError(f"every must be a number and one of us ms s m h d w mo q y, like '5m' or '1mo', not {every!r}")
     count, unit = int(match[1]), match[2]
+    width_us = count * (_WIDTHS_US[unit] if unit in _WIDTHS_US else _MONTHS[unit] * _WIDTHS_US["d"] * 31)
+    if width_us > TIME_MAX_US - TIME_MIN_US:
+        raise InputError(f"every is longer than all of time: {every!r}")
+    return count, unit
+
+
+def make_buckets(step: tuple[int, str] | None, first_us: int, last_us: int, start_us: int | None) -> Buckets:
+    """Return buckets that hold the times first_us..last_us, aligned to UTC; without a step one bucket from the start.
+
+    Raises:
+        LimitError: too many buckets.
+    """
+    if step is None:
+        origin = first_us if start_us is None else start_us
+        return Buckets(origin, last_us - origin + 1, 1)
+    count, unit = step
     if unit in _MONTHS:
         months = count * _MONTHS[unit]
         low = period_of(first_us, "month") // months * months
@@ -264,8 +284,6 @@ def make_buckets(every: str | None, first_us: int, last_us: int, start_us: int |
         edges = [max(start_of(month, "month"), TIME_MIN_US) for month in range(low, high + 1, months)]
         return Buckets(edges=np.array(edges, dtype=np.int64))
     width = count * _WIDTHS_US[unit]
-    if width > TIME_MAX_US - TIME_MIN_US:
-        raise InputError(f"every is longer than all of time: {every!r}")
     align = _MONDAY_US if unit == "w" else 0
     origin = (first_us - align) // width * width + align
     return Buckets(origin, width, (last_us - origin) // width + 1)
