@@ -1,21 +1,31 @@
-"""Compile every ext/**/*.pyx into tsengine.core.*; all compiler settings live here.
+"""List the extensions (every ext/**/*.pyx becomes tsengine.core.*) and how they are compiled; all compiler settings live here.
 
-TSENGINE_CHECKED=1 builds with bounds checks, overflow checks and assertions (see `make build-checked`).
+Environment:
+    TSENGINE_CHECKED=1   bounds checks, initialised checks and assertions on (`make build-checked`).
+    TSENGINE_ANNOTATE=1  write the annotated HTML beside the translated C (`make annotate`).
+    TSENGINE_COMPILE=0   no extensions: link the Python files only, the caller compiles by himself (`make build`).
+
+Translated C and objects go to build/KIND-KEY, where the key is made of every setting below. So the two kinds never share a file,
+a changed setting never meets an old object, and going from one kind to the other and back compiles nothing.
 """
 
 import os
+import zlib
 from pathlib import Path
 
+import Cython
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
 
 CHECKED = os.environ.get("TSENGINE_CHECKED") == "1"
+ANNOTATE = os.environ.get("TSENGINE_ANNOTATE") == "1"
+COMPILE = os.environ.get("TSENGINE_COMPILE") != "0"
 
 DIRECTIVES = {
     "language_level": 3,
     "embedsignature": True,
     "cdivision": True,
-    "nonecheck": CHECKED,
     "boundscheck": CHECKED,
     "wraparound": False,
     "initializedcheck": CHECKED,
@@ -23,9 +33,36 @@ DIRECTIVES = {
 }
 
 # No fused multiply-add behind our back and no -march: encoded bytes must be the same on every CPU.
-COMPILE_ARGS = ["-std=gnu11", "-O3", "-fopenmp-simd", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
-if CHECKED:
-    COMPILE_ARGS += ["-DTSENGINE_CHECKED=1", "-UNDEBUG"]
+COMPILE_ARGS = ["-std=gnu11", "-fopenmp-simd", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
+COMPILE_ARGS += ["-O1", "-g", "-DTSENGINE_CHECKED=1", "-UNDEBUG"] if CHECKED else ["-O3", "-g0"]
+
+KIND = "checked" if CHECKED else "normal"
+KEY = zlib.crc32(repr((Cython.__version__, sorted(DIRECTIVES.items()), COMPILE_ARGS)).encode())
+BUILD = Path("build", f"{KIND}-{KEY:08x}")
+JOBS = os.cpu_count() or 1
+
+
+class BuildExtensions(build_ext):
+    """Translate what changed, in one process per CPU, before the C compiler starts; note which kind was put into the tree."""
+
+    def run(self) -> None:
+        translated = cythonize(
+            self.extensions,
+            build_dir=BUILD.as_posix(),
+            include_path=["."],
+            compiler_directives=DIRECTIVES,
+            annotate=ANNOTATE,
+            force=ANNOTATE,
+            nthreads=JOBS,
+        )
+        sources = {extension.name: extension.sources for extension in translated}
+        for extension in self.extensions:
+            extension.sources = sources[extension.name]
+        super().run()
+        if self.inplace:
+            for other in Path("build").glob("in-tree-*"):
+                other.unlink()
+            Path("build", f"in-tree-{KIND}").touch()
 
 
 def extension(source: Path) -> Extension:
@@ -34,16 +71,14 @@ def extension(source: Path) -> Extension:
         f"tsengine.core.{module}",
         [source.as_posix()],
         include_dirs=["ext"],
-        depends=[header.as_posix() for header in Path("ext").rglob("*.h")],
+        depends=sorted(header.as_posix() for header in Path("ext").rglob("*.h")),
         extra_compile_args=COMPILE_ARGS,
     )
 
 
-setup(
-    ext_modules=cythonize(
-        [extension(source) for source in sorted(Path("ext").rglob("*.pyx"))],
-        include_path=["."],
-        compiler_directives=DIRECTIVES,
-        nthreads=int(os.environ.get("TSENGINE_BUILD_JOBS", "0")),
+if __name__ == "__main__":
+    setup(
+        ext_modules=[extension(source) for source in sorted(Path("ext").rglob("*.pyx"))] if COMPILE else [],
+        cmdclass={"build_ext": BuildExtensions},
+        options={"build": {"build_base": BUILD.as_posix()}, "build_ext": {"parallel": JOBS}},
     )
-)

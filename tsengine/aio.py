@@ -44,10 +44,9 @@ class AsyncEngine:
         if not self.engine.is_ready(number):
             await self.run(self.engine.make_ready, number)
         seq = self.engine.write(number, record, sync=False)
-        if self.engine.log.is_done(seq):
-            return
         future = self._loop.create_future()
         self._waiting.append((seq, number, future))
+        self._resolve()  # the group may have been committed before anyone was seen waiting
         await future
 
     def _committed(self, applied_seq: int, error: BaseException | None) -> None:

@@ -566,8 +566,9 @@ def to_bits(value: Any) -> tuple[int, np.ndarray, list[str]]:
     if values.dtype.kind == "b":
         return KIND_BOOLEAN, values.astype(np.int64), []
     if values.dtype.kind == "U" or (values.dtype.kind == "O" and all(type(text) is str for text in values)):
-        texts, codes = np.unique(values.astype(object), return_inverse=True) if len(values) else (np.empty(0, object), np.empty(0, np.int64))
-        return KIND_TEXT, np.ascontiguousarray(codes.reshape(-1), dtype=np.int64), [str(text) for text in texts]
+        codes: dict[str, int] = {}
+        cells = [codes.setdefault(text, len(codes)) for text in values.tolist()]
+        return KIND_TEXT, np.array(cells, dtype=np.int64), list(codes)
     raise InputError(f"value must be an array of numbers, booleans or text of one type, not {values.dtype}")
 
 

@@ -10,32 +10,23 @@ again what some store lacks and each skips what it has.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from tsengine import commands, ids
+from tsengine import commands
 from tsengine.backup import write_backup
 from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
-from tsengine.errors import ClosedError, InputError, LimitError, NotFoundError, TsengineError
-from tsengine.limits import (
-    MEMORY_MB,
-    NAME_CHARS_MAX,
-    NAME_CHARS_MIN,
-    PARAMETERS_PER_DEVICE,
-    POINTS_PER_CHUNK,
-    POINTS_PER_DEVICE,
-    REGISTERS_PER_DEVICE,
-    TAGS_PER_DEVICE,
-)
+from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
+from tsengine.fleet import Fleet
+from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
@@ -44,13 +35,13 @@ from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
 from tsengine.store.retention import TrustedClock, drop_expired
-from tsengine.types import DeviceInfo, DeviceType, Parameter, Period, Tag, Token
+from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from tsengine.device import Device
+
+logger = logging.getLogger(__name__)
 
 CLOSE_SEAL_BYTES = 4 * 1024 * 1024
 """Log left at close above which points are sealed first, bytes: replaying less takes some 10 ms at the next open."""
@@ -59,7 +50,7 @@ MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
 
 
-class Engine:
+class Engine(Fleet):
     """An open store. Made by `tsengine.open`; a context manager; safe to use from many threads.
 
     Args:
@@ -86,36 +77,37 @@ class Engine:
             raise InputError(f"durability must be 'sync', 'os' or 'memory', not {durability!r}")
         if memory_mb < 1:
             raise InputError(f"memory_mb must be at least 1, not {memory_mb}")
+        super().__init__()
         self.path = Path(path)
         self.durability = durability
         self.clock = clock or SystemClock()
         make_folder(self.path)
-        self._lockfile = LockFile(self.path / "lock")
         self._is_closed = False
         self._states: dict[int, DeviceState] = {}
         self._infos: dict[int, DeviceInfo | None] = {}
         self._states_lock = threading.Lock()
-        self._catalog_lock = threading.RLock()
         self._workers: list[Worker] = []
-        try:
+        with ExitStack() as opened:  # what was opened is closed again if something after it fails
+            opened.callback(LockFile(self.path / "lock").close)
             self.catalog = Catalog(self.path / "catalog")
+            opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
+            opened.callback(self.registers.close)
             self.columnar = ColumnarStore(
                 self.path, device_of=self._info, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer
             )
+            opened.callback(self.columnar.close)
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
+            opened.callback(self.log.close)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
-        except BaseException:
-            self._lockfile.close()
-            raise
+            self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock)
-        self._workers = [
-            Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S),
-            Worker("tsengine-registers", self.registers.flush, interval_s=MAINTENANCE_INTERVAL_S),
-        ]
+        self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
+        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=MAINTENANCE_INTERVAL_S)
+        self._workers = [self._maintenance, self._flusher]
         if self.columnar.view.frozen:
-            self._wake_sealer()
+            self._maintenance.wake()
 
     # --- applying the log: one thread at a time, in log order --------------------------------------------------------
 
@@ -129,12 +121,12 @@ class Engine:
                 if info.type == "immutable":
                     self.columnar.apply(seq, record)
                 else:
-                    self.registers.add(seq, record)
+                    self._add_registers(seq, record)
                     has_registers = True
             else:
                 has_registers |= self._apply_command(seq, commands.decode(record))
         if has_registers and self._workers:
-            self._workers[1].wake()
+            self._flusher.wake()
 
     def _apply_command(self, seq: int, command: commands.AnyCommand) -> bool:
         """Give a command to the store it belongs to; return whether that is the register store."""
@@ -142,13 +134,13 @@ class Engine:
             case commands.DropPoints(device, start_us, end_us):
                 self.columnar.drop_points(seq, device, start_us, end_us)
             case commands.EditRegisters() | commands.DeleteRegisters() | commands.EmptyRegisters():
-                self.registers.add(seq, command)
+                self._add_registers(seq, command)
                 return True
             case commands.DeleteDevice(device):
                 self.catalog.apply(seq, command)
                 self._infos[device] = None
                 self.columnar.forget_device(seq, device)
-                self.registers.add(seq, command)
+                self._add_registers(seq, command)
                 return True
             case commands.PutDevice(device):
                 self.catalog.apply(seq, command)
@@ -156,6 +148,13 @@ class Engine:
             case _:
                 self.catalog.apply(seq, command)
         return False
+
+    def _add_registers(self, seq: int, change: bytes | commands.Command) -> None:
+        """Pass a change on to the register store, which keeps it even if it cannot apply it yet."""
+        try:
+            self.registers.add(seq, change)
+        except StorageError as error:  # the flusher tries again; until it succeeds `write` refuses more
+            logger.error("registers wait in memory: %s", error)
 
     def _info(self, number: int) -> DeviceInfo | None:
         """What the catalog knows of a device; kept in memory after the first look."""
@@ -167,7 +166,7 @@ class Engine:
 
     def command(self, command: commands.Command) -> None:
         """Log a command and return when it is durable and applied."""
-        self._check_open()
+        self.check_open()
         self.log.wait(self.log.append(commands.encode(command)))
 
     # --- writes of points --------------------------------------------------------------------------------------------
@@ -183,8 +182,8 @@ class Engine:
             NotFoundError: the device was deleted. InputError, LimitError: it does not fit the device; nothing was stored.
             BusyError: memory is full and sealing does not keep up. StorageFullError, StorageError: it was not stored.
         """
-        self._check_open()
-        self.columnar.admit()
+        self.check_open()
+        self._admit()
         with self.locked_state(number) as state:
             added = state.reserve(record, self.clock.now_us())
             try:
@@ -207,8 +206,14 @@ class Engine:
 
     def make_ready(self, number: int) -> None:
         """Load the device's state, and wait for memory; raises what `write` would."""
-        self.columnar.admit()
+        self._admit()
         self.state(number)
+
+    def _admit(self) -> None:
+        """Wait until memory has room, or raise why it has none."""
+        self.columnar.admit()
+        if self._flusher.error is not None:
+            raise self._flusher.error
 
     def wait(self, seq: int, number: int) -> None:
         """Return when a write of a device is durable and applied; if it was not stored, count it out and raise."""
@@ -255,7 +260,7 @@ class Engine:
 
     def settle(self, number: int) -> None:
         """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""
-        self._check_open()
+        self.check_open()
         state = self._states.get(number)
         if state is not None and state.staged_seq and not self.log.is_done(state.staged_seq):
             self.wait(state.staged_seq, number)
@@ -266,228 +271,8 @@ class Engine:
         Raises:
             StorageFullError, StorageError: some of it was not stored.
         """
-        self._check_open()
+        self.check_open()
         self.log.wait(self.log.last_seq)
-
-    # --- devices -----------------------------------------------------------------------------------------------------
-
-    def create_device(
-        self,
-        name: str,
-        *,
-        type: DeviceType = "immutable",
-        chunk_period: Period | None = "month",
-        chunk_retention: int | None = None,
-        chunk_limit: int | None = POINTS_PER_CHUNK,
-        point_limit: int | None = POINTS_PER_DEVICE,
-        serial: str | None = None,
-        tags: Iterable[Tag | tuple[str, str] | dict[str, str]] = (),
-        description: str | None = None,
-        active: bool = True,
-        visible: bool = True,
-        extra: dict[str, Any] | None = None,
-    ) -> Device:
-        """Create a device and return it.
-
-        Args:
-            name: 3 to 100 characters; need not be unique.
-            type: "immutable" (append-only, up to 36 million points, in chunks) or "mutable" (up to 50,000 registers).
-            chunk_period: "day", "week" (from Monday), "month" or "quarter", in UTC; None = one chunk. Immutable only.
-            chunk_retention: how many periods before the current one are kept; None = for ever. Immutable only.
-            chunk_limit, point_limit: most points of one chunk and of the device; None = no limit. Immutable only.
-            serial: a second name, unique in the store.
-            extra: JSON values that are kept and returned, never read.
-
-        Raises:
-            InputError: a field is outside its limits, or the serial is taken.
-        Durability: on disk on return.
-        """
-        if type not in ("immutable", "mutable"):
-            raise InputError(f"type must be 'immutable' or 'mutable', not {type!r}")
-        if type == "mutable":
-            chunk_period = chunk_retention = chunk_limit = None
-            point_limit = REGISTERS_PER_DEVICE
-        now_us = self.clock.now_us()
-        with self._catalog_lock:
-            info = DeviceInfo(
-                number=self.catalog.next_device_number(),
-                id=ids.new_id(),
-                name=name,
-                type=type,
-                chunk_period=chunk_period,
-                chunk_retention=chunk_retention,
-                chunk_limit=chunk_limit,
-                point_limit=point_limit,
-                serial=serial,
-                tags=to_tags(tags),
-                active=active,
-                visible=visible,
-                description=description,
-                created_us=now_us,
-                updated_us=now_us,
-                extra=extra or {},
-            )
-            self._check_info(info)
-            self.command(commands.PutDevice(info))
-        return self._device(info)
-
-    def device(self, id_or_serial: str) -> Device:
-        """Return the device with this id or serial.
-
-        Raises:
-            NotFoundError: there is none.
-        """
-        self._check_open()
-        info = self.catalog.by_id(id_or_serial) or self.catalog.by_serial(id_or_serial)
-        if info is None:
-            raise NotFoundError(f"no device has the id or serial {id_or_serial!r}")
-        return self._device(info)
-
-    def devices(
-        self,
-        *,
-        name: str | None = None,
-        type: DeviceType | None = None,
-        tags: Iterable[Tag | tuple[str, str] | dict[str, str]] | None = None,
-        serial: str | None = None,
-        active: bool | None = None,
-        visible: bool | None = None,
-        order: str = "name",
-        limit: int | None = None,
-        skip: int = 0,
-    ) -> list[Device]:
-        """Return the devices that meet every condition given.
-
-        Args:
-            name: case-insensitive; `*` stands for any run of characters. Likewise keys and values of tags.
-            order: a field of DeviceInfo, with a leading "-" for descending.
-        """
-        self._check_open()
-        found = self.catalog.devices(
-            name=name,
-            type=type,
-            tags=None if tags is None else to_tags(tags),
-            serial=serial,
-            active=active,
-            visible=visible,
-            order=order,
-            limit=limit,
-            skip=skip,
-        )
-        return [self._device(info) for info in found]
-
-    def edit_device(self, device_id: str, **changes: Any) -> Device:
-        """Change name, description, active, visible, tags, serial, chunk_retention, limits or extra (merged); return the device.
-
-        Raises:
-            NotFoundError: no such device. InputError: another field, or a value outside its limits.
-        Durability: on disk on return.
-        """
-        allowed = {"name", "description", "active", "visible", "tags", "serial", "chunk_retention", "chunk_limit", "point_limit", "extra"}
-        if unknown := changes.keys() - allowed:
-            raise InputError(f"{', '.join(sorted(unknown))} cannot be changed; these can: {', '.join(sorted(allowed))}")
-        with self._catalog_lock:
-            info = self.device(device_id).info
-            if "tags" in changes:
-                changes["tags"] = to_tags(changes["tags"])
-            if "extra" in changes:
-                changes["extra"] = {**info.extra, **(changes["extra"] or {})}
-            changed = msgspec.structs.replace(info, **changes, updated_us=self.clock.now_us())
-            self._check_info(changed)
-            self.command(commands.PutDevice(changed))
-            self.forget_state(info.number)
-        return self._device(changed)
-
-    def delete_device(self, device_id: str) -> None:
-        """Forget a device with its points or registers, tokens and parameters.
-
-        Raises:
-            NotFoundError: no such device.
-        Durability: on disk on return; the space of its points comes back at the next compaction at the latest.
-        """
-        with self._catalog_lock:
-            number = self.device(device_id).info.number
-            self.command(commands.DeleteDevice(number))
-            self.forget_state(number)
-
-    # --- tokens and parameters ---------------------------------------------------------------------------------------
-
-    def create_token(
-        self,
-        device_id: str,
-        name: str,
-        *,
-        permission: Literal["full", "read", "write"] = "full",
-        expire: datetime | None = None,
-        serial: str | None = None,
-    ) -> Token:
-        """Make a token for a device and return it; the secret is its `token` attribute.
-
-        Raises:
-            NotFoundError: no such device. InputError: name or permission is not acceptable.
-        Durability: on disk on return.
-        """
-        check_name(name, "token name")
-        if permission not in ("full", "read", "write"):
-            raise InputError(f"permission must be 'full', 'read' or 'write', not {permission!r}")
-        token = Token(
-            token=ids.new_token(),
-            device=self.device(device_id).info.number,
-            name=name,
-            permission=permission,
-            serial=serial,
-            expire_us=None if expire is None else round(expire.timestamp() * 1_000_000),
-            created_us=self.clock.now_us(),
-        )
-        self.command(commands.PutToken(token))
-        return token
-
-    def tokens(self, device_id: str) -> list[Token]:
-        """Return the tokens of a device. Raises NotFoundError."""
-        return self.catalog.tokens(self.device(device_id).info.number)
-
-    def find_token(self, text: str) -> Token | None:
-        """Return the token with this secret, or None if it is unknown or expired."""
-        self._check_open()
-        token = self.catalog.find_token(text)
-        if token is None or (token.expire_us is not None and token.expire_us <= self.clock.now_us()):
-            return None
-        return token
-
-    def delete_token(self, text: str) -> None:
-        """Revoke a token at once. Raises NotFoundError. Durability: on disk on return."""
-        self._check_open()
-        if self.catalog.find_token(text) is None:
-            raise NotFoundError("no such token")
-        self.command(commands.DeleteToken(text))
-
-    def parameters(self, device_id: str, sent: bool | None = None) -> list[Parameter]:
-        """Return the configuration parameters of a device, optionally only those (not) marked as sent."""
-        found = self.catalog.parameters(self.device(device_id).info.number)
-        return [parameter for parameter in found if sent is None or parameter.sent == sent]
-
-    def put_parameters(self, device_id: str, parameters: list[Parameter]) -> list[Parameter]:
-        """Insert parameters, or replace those with the same id; an empty id gets a new one. Return them.
-
-        Raises:
-            NotFoundError: no such device. LimitError: more than 60 of them; nothing was stored.
-        """
-        with self._catalog_lock:
-            number = self.device(device_id).info.number
-            put = [parameter if parameter.id else msgspec.structs.replace(parameter, id=ids.new_id()) for parameter in parameters]
-            known = {parameter.id for parameter in self.catalog.parameters(number)} | {parameter.id for parameter in put}
-            if len(known) > PARAMETERS_PER_DEVICE:
-                raise LimitError(f"a device has at most {PARAMETERS_PER_DEVICE} configuration parameters, this would make {len(known)}")
-            self.command(commands.PutParameters(number, tuple(put)))
-        return put
-
-    def delete_parameter(self, device_id: str, parameter_id: str) -> None:
-        """Remove a configuration parameter. Raises NotFoundError."""
-        with self._catalog_lock:
-            number = self.device(device_id).info.number
-            if all(parameter.id != parameter_id for parameter in self.catalog.parameters(number)):
-                raise NotFoundError(f"the device has no parameter {parameter_id!r}")
-            self.command(commands.DeleteParameter(number, parameter_id))
 
     # --- care --------------------------------------------------------------------------------------------------------
 
@@ -512,7 +297,7 @@ class Engine:
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes of the store: devices, segments, memory, log, background work."""
-        self._check_open()
+        self.check_open()
         view = self.columnar.view
         memtables = [table.memtable for table in (*view.frozen, view.active)]
         return {
@@ -534,7 +319,7 @@ class Engine:
 
     def seal(self) -> None:
         """Write every point that is only in memory to segments, and let the log go. Durability: on disk on return."""
-        self._check_open()
+        self.check_open()
         self.columnar.freeze()
         while self.columnar.seal():
             pass
@@ -556,37 +341,35 @@ class Engine:
             InputError: the folder is not empty. StorageFullError, StorageError: the copy is unfinished; remove it.
         Durability: the copy is on disk on return; it holds everything acknowledged before the call.
         """
-        self._check_open()
+        self.check_open()
         write_backup(self, Path(path))
 
     def check(self) -> Report:
         """Verify every checksum, the manifest against the files, secondary keys against rows; change nothing."""
-        self._check_open()
+        self.check_open()
         return check_store(self)
 
     def close(self) -> None:
-        """Make everything appended durable and let go of the store; a second close does nothing."""
+        """Make everything appended durable and let go of the store; a second close does nothing.
+
+        Raises:
+            StorageError: writes that nobody waited for could not be made durable. The store is closed all the same.
+        """
         if self._is_closed:
             return
         self._is_closed = True
         for worker in self._workers:
             worker.stop()
-        try:
+        with self._opened:
+            self.log.wait(self.log.last_seq)
             try:
-                self.log.wait(self.log.last_seq)
-                self.registers.flush()
                 if self.log.size_bytes > CLOSE_SEAL_BYTES or self.durability == "memory":
                     self.columnar.freeze()
                     while self.columnar.seal():
                         pass
                 self._trim()
-            finally:
-                self.log.close()
-        finally:
-            self.columnar.close()
-            self.registers.close()
-            self.catalog.close()
-            self._lockfile.close()
+            except StorageError as error:  # it is all in the log: the next open goes on from there
+                logger.warning("closing without sealing: %s", error)
 
     def __enter__(self) -> Engine:
         return self
@@ -594,11 +377,16 @@ class Engine:
     def __exit__(self, *exc: object) -> None:
         self.close()
 
+    def device_of(self, info: DeviceInfo) -> Device:
+        from tsengine.device import Device
+
+        return Device(self, info)
+
     # --- background --------------------------------------------------------------------------------------------------
 
     def _wake_sealer(self) -> None:
         if self._workers:
-            self._workers[0].wake()
+            self._maintenance.wake()
 
     def _maintain(self) -> None:
         while self.columnar.seal():
@@ -626,41 +414,6 @@ class Engine:
             self.catalog.sync(until)
             self.log.trim(until)
 
-    def _check_open(self) -> None:
+    def check_open(self) -> None:
         if self._is_closed:
             raise ClosedError(f"the store {self.path} is closed; open it again with tsengine.open")
-
-    def _device(self, info: DeviceInfo) -> Device:
-        from tsengine.device import Device
-
-        return Device(self, info)
-
-    def _check_info(self, info: DeviceInfo) -> None:
-        check_name(info.name, "name")
-        if info.chunk_period not in (None, "day", "week", "month", "quarter"):
-            raise InputError(f"chunk_period must be 'day', 'week', 'month', 'quarter' or None, not {info.chunk_period!r}")
-        for field in ("chunk_retention", "chunk_limit", "point_limit"):
-            value = getattr(info, field)
-            if value is not None and (type(value) is not int or value < 0):
-                raise InputError(f"{field} must be a whole number or None, not {value!r}")
-        if len(info.tags) > TAGS_PER_DEVICE:
-            raise InputError(f"a device has at most {TAGS_PER_DEVICE} tags, not {len(info.tags)}")
-        if info.serial is not None:
-            owner = self.catalog.by_serial(info.serial)
-            if owner is not None and owner.number != info.number:
-                raise InputError(f"the serial {info.serial!r} belongs to the device {owner.id}")
-
-
-def check_name(name: object, field: str) -> None:
-    if not isinstance(name, str) or not NAME_CHARS_MIN <= len(name) <= NAME_CHARS_MAX:
-        raise InputError(f"{field} must be text of {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters, not {name!r}")
-
-
-def to_tags(tags: Iterable[Tag | tuple[str, str] | dict[str, str]]) -> tuple[Tag, ...]:
-    """Return Tags of what a caller may give as such."""
-    try:
-        return tuple(
-            tag if isinstance(tag, Tag) else msgspec.convert(tag, Tag) if isinstance(tag, dict) else Tag(*map(str, tag)) for tag in tags
-        )
-    except (TypeError, msgspec.ValidationError) as error:
-        raise InputError(f"tags must be (key, value) pairs of text: {error}") from None

@@ -53,6 +53,10 @@ class Worker:
                 if self.error is None:
                     logger.error("%s: %s", self._thread.name, error)
                 self.error = error
+            except Exception as error:  # a fault of ours: say so with its traceback, and go on
+                if self.error is None:
+                    logger.exception("%s failed", self._thread.name)
+                self.error = TsengineError(f"{self._thread.name} failed: {error!r}; please report this")
 
     def _await(self) -> bool:
         """Sleep until there is work; return False when the thread is to end."""

@@ -110,7 +110,12 @@ class EngineMachine(RuleBasedStateMachine):
             assert self.db.device(device).append_many(batch, sync=sync) == len(added)
             model.append(added)
 
-    @rule(device=devices, start=offsets, numbers=st.lists(st.floats(allow_nan=False), min_size=1, max_size=200), step=st.integers(0, DAY_US // 24))
+    @rule(
+        device=devices,
+        start=offsets,
+        numbers=st.lists(st.floats(allow_nan=False), min_size=1, max_size=200),
+        step=st.integers(0, DAY_US // 24),
+    )
     def append_columns(self, device: str, start: int, numbers: list[float], step: int) -> None:
         if device not in self.model:
             return

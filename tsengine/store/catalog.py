@@ -236,9 +236,7 @@ class Catalog:
             named = self.by_serial(serial)
             found = [] if named is None else [named]
         else:
-            found = self._environment.read(
-                lambda txn: [_decode_device(value) for value in txn.cursor(self._devices).iternext(keys=False)]
-            )
+            found = self._environment.read(lambda txn: [_decode_device(value) for value in txn.cursor(self._devices).iternext(keys=False)])
         found = [info for info in found if is_wanted(info)]
         found.sort(key=sort_key, reverse=order.startswith("-"))
         return found[skip : None if limit is None else skip + limit]

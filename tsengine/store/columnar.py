@@ -215,9 +215,9 @@ class ColumnarStore:
                     applied_seq=table.memtable.last_log_seq,
                     next_sequences={device: n for device, n in table.next_sequences.items() if self._device_of(device)},
                 )
-            except TsengineError as error:
+            except Exception as error:
                 with self._room:
-                    self._seal_error = error
+                    self._seal_error = error if isinstance(error, TsengineError) else TsengineError(f"sealing failed: {error!r}")
                     self._room.notify_all()
                 raise
             with self._room:

@@ -28,6 +28,8 @@ from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError,
 # Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
 # growth, and a growth costs no more than waiting for the open reads and replacing a mapping.
 MAP_BYTES = 256 << 20
+# A commit hands the kernel at most 64 pages at a time, so a write that came up short leaves less room than this.
+_PROBE_BYTES = 1 << 20
 # Concurrent read transactions of all threads; a slot is 64 bytes of the lock file.
 MAX_READERS = 512
 
@@ -313,11 +315,32 @@ class Environment:
     def _translated(self, error: lmdb.Error) -> TsengineError:
         if isinstance(error, _DAMAGED):
             return CorruptionError("LMDB environment", file=self.file, found=str(error))
-        if isinstance(error, lmdb.DiskError) or getattr(error, "code", 0) in _FULL:
+        code = getattr(error, "code", 0)
+        if isinstance(error, lmdb.DiskError) or code in _FULL or (code == errno.EIO and self._lacks_space()):
             return StorageFullError(f"no space to write {self.file}: {error}; free space or raise the file size limit and write again")
         if isinstance(error, lmdb.ReadersFullError):
             return BusyError(f"too many reads at once in {self.path}: {error}; read with fewer threads")
         return StorageError(f"cannot use {self.file}: {error}; check the disk and open the store again")
+
+    def _lacks_space(self) -> bool:
+        """Tell whether the data file cannot be made longer.
+
+        LMDB reports a write that came up short, which is how a disk becomes full, with the code of a failed one. The
+        file's own end is tried, so that quotas and size limits count; it is put back at once.
+        """
+        try:
+            fd = os.open(self.file, os.O_RDWR | os.O_CLOEXEC)
+        except OSError:
+            return False
+        try:
+            size_bytes = os.fstat(fd).st_size
+            os.posix_fallocate(fd, size_bytes, _PROBE_BYTES)
+            os.ftruncate(fd, size_bytes)
+        except OSError as error:
+            return error.errno in _FULL
+        finally:
+            os.close(fd)
+        return False
 
 
 def make_folder(path: Path) -> None:
@@ -339,4 +362,6 @@ def sync_folder(path: Path) -> None:
 
 def _os_error(what: str, error: OSError) -> StorageError:
     full = error.errno in _FULL
-    return (StorageFullError if full else StorageError)(f"{what}: {error.strerror}; {'free space' if full else 'check the disk'} and try again")
+    return (StorageFullError if full else StorageError)(
+        f"{what}: {error.strerror}; {'free space' if full else 'check the disk'} and try again"
+    )

@@ -6,7 +6,7 @@ Format: docs/format/registers.md.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -108,7 +108,7 @@ def pack_group(device: int, sequence: int, group: str) -> int | bytes | str:
     return group
 
 
-def to_rows(device: int, sequences: Iterable[int], stored: list[StoredRow], names: Mapping[int, str]) -> list[Row]:
+def to_rows(device: int, sequences: Iterable[int], stored: Sequence[StoredRow], names: Mapping[int, str]) -> list[Row]:
     """Return the Rows of decoded registers of one device, in the order given.
 
     Called for every row that is read: the group's text is made once for rows of one request that follow each other, and a

@@ -18,7 +18,7 @@ import heapq
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import groupby, islice, takewhile
+from itertools import chain, groupby, islice, takewhile
 from typing import Any, Literal
 
 import lmdb
@@ -179,7 +179,9 @@ class Registers:
 
     def get(self, device: int, sequence: int) -> Row | None:
         """Return one register by its sequence."""
-        return self._read(device, self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
+        if device in self._pending_devices:
+            self.flush()
+        return self._environment.read(self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
 
     def query(
         self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
@@ -250,7 +252,17 @@ class Registers:
 
     def _get(self, txn: Transaction, device: int, sequence: int) -> Row | None:
         stored = txn.get(row_key(device, sequence), None, self._rows)
-        return None if stored is None else to_rows(device, (sequence,), [decode_row(stored)], _Names(self, txn, device))[0]
+        if stored is None:
+            return None
+        row = decode_row(stored)
+        return to_rows(device, (sequence,), (row,), {row.variable: self._name(txn, device, row.variable)})[0]
+
+    def _name(self, txn: Transaction, device: int, number: int) -> str:
+        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, self._names)
+        if name is None:
+            expected = f"variable {number} of device {device}"
+            raise CorruptionError("variable table", file=self._environment.file, expected=expected, found="none")
+        return name.decode()
 
     def _count(self, txn: Transaction, device: int, filter: Filter) -> int:
         if filter.ids is not None or _needs_rows(filter):
@@ -345,7 +357,10 @@ class Registers:
         count = self._count(txn, device, _EVERYTHING)
         highest = self._max_sequence(txn, device) or 0
         claims = (
-            (_dups(txn.cursor(self._by_time), prefix) == sorted(sum(by_variable.values(), [])), "time keys and registers differ"),
+            (
+                _dups(txn.cursor(self._by_time), prefix) == sorted(chain.from_iterable(by_variable.values())),
+                "time keys and registers differ",
+            ),
             (stored == expected, "variable keys and registers differ"),
             (names.keys() == expected.keys(), "variables and registers differ"),
             (all(number == key[4:] for key, number in numbers.items()), "names and numbers of variables differ"),
@@ -363,12 +378,8 @@ class _Names(dict[int, str]):
 
     def __missing__(self, number: int) -> str:
         store, txn, device = self._source
-        name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, store._names)
-        if name is None:
-            expected = f"variable {number} of device {device}"
-            raise CorruptionError("variable table", file=store._environment.file, expected=expected, found="none")
-        self[number] = text = name.decode()
-        return text
+        self[number] = name = store._name(txn, device, number)
+        return name
 
 
 class _Writer:
@@ -419,17 +430,21 @@ class _Writer:
 
     def _add_points(self, device: int, rows: Iterable[Row]) -> None:
         prefix = device_key(device)
-        highest = self._highest.get(prefix, 0)
-        keys: dict[str, bytes] = {}
-        last_group, first = "", None
+        variables: dict[str, tuple[bytes, int]] = {}
+        # A group is taken apart once for the points that follow each other with it.
+        last_group, first, packed = "", None, pack_group(device, 0, "")
+        sequence = 0
         for sequence, time_us, name, value, unit, group, lat, lng, metadata, received_us in rows:
-            key = keys.get(name)
-            if key is None:
-                key = keys[name] = prefix + self._number(prefix, name)
+            if name not in variables:
+                number = self._number(prefix, name)
+                variables[name] = prefix + number, int.from_bytes(number, "big")
+            key, variable = variables[name]
             if group != last_group:
                 last_group, first = group, is_automatic(device, group)
-            packed = sequence - first if first is not None and first <= sequence else pack_group(device, sequence, group)
-            fields: tuple[Any, ...] = (time_us, int.from_bytes(key[4:], "big"), received_us, packed)
+                packed = pack_group(device, sequence, group)
+            if first is not None and first <= sequence:
+                packed = sequence - first
+            fields: tuple[Any, ...] = (time_us, variable, received_us, packed)
             if metadata is not None:
                 fields += (value, unit, lat, lng, metadata)
             elif lat is not None:
@@ -442,9 +457,8 @@ class _Writer:
             self._rows.append((row_key(device, sequence), encode(fields)))
             self._by_time.append((prefix, item))
             self._by_variable.append((key, item))
-            if sequence > highest:
-                highest = sequence
-        self._highest[prefix] = highest
+        # Sequences rise within a record.
+        self._highest[prefix] = max(self._highest.get(prefix, 0), sequence)
 
     def _number(self, prefix: bytes, name: str) -> bytes:
         """Return the 4-byte number of a device's variable, giving it the next one if it is new."""
@@ -471,13 +485,12 @@ class _Writer:
     def _edit(self, device: int, edits: Iterable[tuple[int, dict[str, Any]]]) -> None:
         store, txn, prefix = self._store, self._txn, device_key(device)
         for sequence, fields in edits:
-            key = row_key(device, sequence)
-            stored = txn.get(key, db=store._rows)
+            stored = txn.get(row_key(device, sequence), db=store._rows) if 0 <= sequence <= _HIGHEST else None
             if stored is None:
                 continue
             old = decode_row(stored)
             new = edit_row(device, sequence, old, fields)
-            txn.put(key, encode_row(new), db=store._rows)
+            txn.put(row_key(device, sequence), encode_row(new), db=store._rows)
             if new.time_us != old.time_us:
                 variable = prefix + old.variable.to_bytes(4, "big")
                 self._delete_entry(prefix, variable, entry(old.time_us, sequence))
@@ -487,7 +500,7 @@ class _Writer:
     def _delete(self, device: int, sequences: Iterable[int]) -> None:
         prefix, variables = device_key(device), set()
         for sequence in sorted(sequences):
-            stored = self._txn.pop(row_key(device, sequence), db=self._store._rows)
+            stored = self._txn.pop(row_key(device, sequence), db=self._store._rows) if 0 <= sequence <= _HIGHEST else None
             if stored is not None:
                 row = decode_row(stored)
                 variable = prefix + row.variable.to_bytes(4, "big")

@@ -1,0 +1,107 @@
+# The commands of a developer and of CI. `make help` lists them. Everything is incremental: what is up to date is not done again.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
+INSTALLED := $(VENV)/.installed
+PINS := dev server build
+PYTEST := $(BIN)/python -m pytest
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help build build-checked serve test test-normal test-checked lint format annotate bench-codec bench-store bench-quick wheel pin clean
+
+help: ## list these commands
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
+
+build: build/in-tree-normal $(BIN)/tsengine ## create .venv, install the pinned packages, compile in place
+
+build-checked: build/in-tree-checked $(BIN)/tsengine ## the same with bounds checks and assertions; replaces the normal build in the tree
+
+serve: build ## build, then serve ./data on 127.0.0.1:8080
+	$(BIN)/tsengine serve --host 127.0.0.1 --port 8080 --data ./data
+
+test: ## build, lint, then all tests in the normal build and all but the slow ones in the checked build
+	$(MAKE) --no-print-directory lint
+	$(MAKE) --no-print-directory test-checked
+	$(MAKE) --no-print-directory test-normal
+
+test-normal: build ## all tests in the normal build
+	$(PYTEST)
+
+test-checked: build-checked ## the tests that are not slow in the checked build
+	$(PYTEST) -m "not slow"
+
+# pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
+lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
+	$(BIN)/mypy
+	@if command -v node >/dev/null; then echo pyright; PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python; \
+	else echo 'lint: pyright SKIPPED, it needs node: apt-get install nodejs'; fi
+
+format: $(INSTALLED) ## let ruff sort the imports and format the Python files
+	$(BIN)/ruff check --fix-only --select I .
+	$(BIN)/ruff format .
+
+annotate: $(INSTALLED) ## write the annotated HTML of every .pyx (yellow lines touch Python)
+	TSENGINE_ANNOTATE=1 $(BIN)/python setup.py -q build_ext
+	@echo 'annotated: build/normal-*/ext/**/*.html'
+
+bench-codec: build ## time the codecs
+	$(PYTEST) benches/ -k codec --benchmark-enable --benchmark-only
+
+bench-store: build ## time the stores and the log
+	$(PYTEST) benches/ -k 'store or log' --benchmark-enable --benchmark-only
+
+bench-quick: build ## time everything in benches/, a few rounds each
+	$(PYTEST) benches/ --benchmark-enable --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=3
+
+wheel: $(INSTALLED) ## build a wheel into dist/
+	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps --no-index -w dist .
+
+pin: ## compile requirements/*.txt anew from *.in, newest versions (needs uv: pip install uv)
+	@command -v uv >/dev/null || { echo 'make: uv is missing: pip install uv'; exit 1; }
+	for name in $(PINS); do \
+	    [ $$name = dev ] && wish=--upgrade || wish='-c requirements/dev.txt'; \
+	    UV_CUSTOM_COMPILE_COMMAND='make pin' uv pip compile -q requirements/$$name.in $$wish --universal --python-version 3.11 \
+	        --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/$$name.txt || exit 1; \
+	done
+
+clean: ## remove what was built, tested and measured; keeps .venv and data
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
+	find ext -name '*.so' -delete
+	find ext tsengine tests benches -name __pycache__ -prune -exec rm -rf {} +
+
+# setup.py leaves exactly one of the two marks, so going over to the other kind runs again; it then only copies, nothing is compiled.
+build/in-tree-normal build/in-tree-checked: $(SOURCES) $(INSTALLED)
+	@mkdir -p build
+	@$(PREREQUISITES)
+	find ext -name '*.so' -delete
+	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
+
+# The command `tsengine`: an editable install that only links, since the extensions are compiled above.
+$(BIN)/tsengine: pyproject.toml $(INSTALLED)
+	TSENGINE_COMPILE=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+# Complete and exact: every package is in the list with its hash, so pip has nothing to resolve.
+$(INSTALLED): requirements/dev.txt
+	@$(PREREQUISITES)
+	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@
+
+# One line that says what to install, instead of a compiler's or pip's complaint.
+define PREREQUISITES
+need() { echo "make: $$1: apt-get install $$2" >&2; exit 1; }; \
+command -v $(PYTHON) >/dev/null || need '$(PYTHON) is missing' 'python3 python3-venv python3-dev gcc'; \
+$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+    need '$(PYTHON) is too old, tsengine needs Python 3.11 or newer (then: make PYTHON=python3.11)' 'python3.11 python3.11-venv python3.11-dev'; \
+$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || need 'the venv module of $(PYTHON) is missing' '$(notdir $(PYTHON))-venv'; \
+$(PYTHON) -c 'import os, sys, sysconfig; sys.exit(not os.path.exists(sysconfig.get_path("include") + "/Python.h"))' 2>/dev/null || \
+    need 'Python.h of $(PYTHON) is missing' '$(notdir $(PYTHON))-dev'; \
+command -v $${CC:-gcc} >/dev/null || need 'the C compiler is missing' gcc
+endef

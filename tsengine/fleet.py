@@ -1,0 +1,308 @@
+"""What the catalog keeps of a fleet: devices, their tokens and configuration parameters. Every change is a command of the log."""
+
+from __future__ import annotations
+
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from tsengine import commands, ids
+from tsengine.clock import ManualClock, SystemClock
+from tsengine.errors import InputError, LimitError, NotFoundError
+from tsengine.limits import (
+    NAME_CHARS_MAX,
+    NAME_CHARS_MIN,
+    PARAMETERS_PER_DEVICE,
+    POINTS_PER_CHUNK,
+    POINTS_PER_DEVICE,
+    REGISTERS_PER_DEVICE,
+    TAGS_PER_DEVICE,
+)
+from tsengine.store.catalog import Catalog
+from tsengine.types import DeviceInfo, DeviceType, Parameter, Period, Tag, Token
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tsengine.device import Device
+
+Tags = Iterable[Tag | tuple[str, str] | dict[str, str]]
+
+
+class Fleet(ABC):
+    """The part of an Engine that knows devices but not points."""
+
+    catalog: Catalog
+    clock: SystemClock | ManualClock
+
+    def __init__(self) -> None:
+        self._catalog_lock = threading.RLock()  # a check of the catalog and the command that relies on it go together
+
+    @abstractmethod
+    def command(self, command: commands.Command) -> None:
+        """Log a command and return when it is durable and applied."""
+
+    @abstractmethod
+    def check_open(self) -> None:
+        """Raise ClosedError if the store is closed."""
+
+    @abstractmethod
+    def forget_state(self, number: int) -> None:
+        """Read what is known of a device again before its next write."""
+
+    @abstractmethod
+    def device_of(self, info: DeviceInfo) -> Device:
+        """Return the device of an info."""
+
+    # --- devices -----------------------------------------------------------------------------------------------------
+
+    def create_device(
+        self,
+        name: str,
+        *,
+        type: DeviceType = "immutable",
+        chunk_period: Period | None = "month",
+        chunk_retention: int | None = None,
+        chunk_limit: int | None = POINTS_PER_CHUNK,
+        point_limit: int | None = POINTS_PER_DEVICE,
+        serial: str | None = None,
+        tags: Tags = (),
+        description: str | None = None,
+        active: bool = True,
+        visible: bool = True,
+        extra: dict[str, Any] | None = None,
+    ) -> Device:
+        """Create a device and return it.
+
+        Args:
+            name: 3 to 100 characters; need not be unique.
+            type: "immutable" (append-only, up to 36 million points, in chunks) or "mutable" (up to 50,000 registers).
+            chunk_period: "day", "week" (from Monday), "month" or "quarter", in UTC; None = one chunk. Immutable only.
+            chunk_retention: how many periods before the current one are kept; None = for ever. Immutable only.
+            chunk_limit, point_limit: most points of one chunk and of the device; None = no limit. Immutable only.
+            serial: a second name, unique in the store.
+            extra: JSON values that are kept and returned, never read.
+
+        Raises:
+            InputError: a field is outside its limits, or the serial is taken.
+        Durability: on disk on return.
+        """
+        if type not in ("immutable", "mutable"):
+            raise InputError(f"type must be 'immutable' or 'mutable', not {type!r}")
+        if type == "mutable":
+            chunk_period = chunk_retention = chunk_limit = None
+            point_limit = REGISTERS_PER_DEVICE
+        now_us = self.clock.now_us()
+        with self._catalog_lock:
+            info = DeviceInfo(
+                number=self.catalog.next_device_number(),
+                id=ids.new_id(),
+                name=name,
+                type=type,
+                chunk_period=chunk_period,
+                chunk_retention=chunk_retention,
+                chunk_limit=chunk_limit,
+                point_limit=point_limit,
+                serial=serial,
+                tags=to_tags(tags),
+                active=active,
+                visible=visible,
+                description=description,
+                created_us=now_us,
+                updated_us=now_us,
+                extra=extra or {},
+            )
+            self._check_info(info)
+            self.command(commands.PutDevice(info))
+        return self.device_of(info)
+
+    def device(self, id_or_serial: str) -> Device:
+        """Return the device with this id or serial.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        self.check_open()
+        info = self.catalog.by_id(id_or_serial) or self.catalog.by_serial(id_or_serial)
+        if info is None:
+            raise NotFoundError(f"no device has the id or serial {id_or_serial!r}")
+        return self.device_of(info)
+
+    def devices(
+        self,
+        *,
+        name: str | None = None,
+        type: DeviceType | None = None,
+        tags: Tags | None = None,
+        serial: str | None = None,
+        active: bool | None = None,
+        visible: bool | None = None,
+        order: str = "name",
+        limit: int | None = None,
+        skip: int = 0,
+    ) -> list[Device]:
+        """Return the devices that meet every condition given.
+
+        Args:
+            name: case-insensitive; `*` stands for any run of characters. Likewise keys and values of tags.
+            order: a field of DeviceInfo, with a leading "-" for descending.
+        """
+        self.check_open()
+        found = self.catalog.devices(
+            name=name,
+            type=type,
+            tags=None if tags is None else to_tags(tags),
+            serial=serial,
+            active=active,
+            visible=visible,
+            order=order,
+            limit=limit,
+            skip=skip,
+        )
+        return [self.device_of(info) for info in found]
+
+    def edit_device(self, device_id: str, **changes: Any) -> Device:
+        """Change name, description, active, visible, tags, serial, chunk_retention, limits or extra (merged); return the device.
+
+        Raises:
+            NotFoundError: no such device. InputError: another field, or a value outside its limits.
+        Durability: on disk on return.
+        """
+        allowed = {"name", "description", "active", "visible", "tags", "serial", "chunk_retention", "chunk_limit", "point_limit", "extra"}
+        if unknown := changes.keys() - allowed:
+            raise InputError(f"{', '.join(sorted(unknown))} cannot be changed; these can: {', '.join(sorted(allowed))}")
+        with self._catalog_lock:
+            info = self.device(device_id).info
+            if "tags" in changes:
+                changes["tags"] = to_tags(changes["tags"])
+            if "extra" in changes:
+                changes["extra"] = {**info.extra, **(changes["extra"] or {})}
+            changed = msgspec.structs.replace(info, **changes, updated_us=self.clock.now_us())
+            self._check_info(changed)
+            self.command(commands.PutDevice(changed))
+            self.forget_state(info.number)
+        return self.device_of(changed)
+
+    def delete_device(self, device_id: str) -> None:
+        """Forget a device with its points or registers, tokens and parameters.
+
+        Raises:
+            NotFoundError: no such device.
+        Durability: on disk on return; the space of its points comes back at the next compaction at the latest.
+        """
+        with self._catalog_lock:
+            number = self.device(device_id).info.number
+            self.command(commands.DeleteDevice(number))
+            self.forget_state(number)
+
+    # --- tokens and parameters ---------------------------------------------------------------------------------------
+
+    def create_token(
+        self,
+        device_id: str,
+        name: str,
+        *,
+        permission: Literal["full", "read", "write"] = "full",
+        expire: datetime | None = None,
+        serial: str | None = None,
+    ) -> Token:
+        """Make a token for a device and return it; the secret is its `token` attribute.
+
+        Raises:
+            NotFoundError: no such device. InputError: name or permission is not acceptable.
+        Durability: on disk on return.
+        """
+        check_name(name, "token name")
+        if permission not in ("full", "read", "write"):
+            raise InputError(f"permission must be 'full', 'read' or 'write', not {permission!r}")
+        token = Token(
+            token=ids.new_token(),
+            device=self.device(device_id).info.number,
+            name=name,
+            permission=permission,
+            serial=serial,
+            expire_us=None if expire is None else round(expire.timestamp() * 1_000_000),
+            created_us=self.clock.now_us(),
+        )
+        self.command(commands.PutToken(token))
+        return token
+
+    def tokens(self, device_id: str) -> list[Token]:
+        """Return the tokens of a device. Raises NotFoundError."""
+        return self.catalog.tokens(self.device(device_id).info.number)
+
+    def find_token(self, text: str) -> Token | None:
+        """Return the token with this secret, or None if it is unknown or expired."""
+        self.check_open()
+        token = self.catalog.find_token(text)
+        if token is None or (token.expire_us is not None and token.expire_us <= self.clock.now_us()):
+            return None
+        return token
+
+    def delete_token(self, text: str) -> None:
+        """Revoke a token at once. Raises NotFoundError. Durability: on disk on return."""
+        self.check_open()
+        if self.catalog.find_token(text) is None:
+            raise NotFoundError("no such token")
+        self.command(commands.DeleteToken(text))
+
+    def parameters(self, device_id: str, sent: bool | None = None) -> list[Parameter]:
+        """Return the configuration parameters of a device, optionally only those (not) marked as sent."""
+        found = self.catalog.parameters(self.device(device_id).info.number)
+        return [parameter for parameter in found if sent is None or parameter.sent == sent]
+
+    def put_parameters(self, device_id: str, parameters: list[Parameter]) -> list[Parameter]:
+        """Insert parameters, or replace those with the same id; an empty id gets a new one. Return them.
+
+        Raises:
+            NotFoundError: no such device. LimitError: more than 60 of them; nothing was stored.
+        """
+        with self._catalog_lock:
+            number = self.device(device_id).info.number
+            put = [parameter if parameter.id else msgspec.structs.replace(parameter, id=ids.new_id()) for parameter in parameters]
+            known = {parameter.id for parameter in self.catalog.parameters(number)} | {parameter.id for parameter in put}
+            if len(known) > PARAMETERS_PER_DEVICE:
+                raise LimitError(f"a device has at most {PARAMETERS_PER_DEVICE} configuration parameters, this would make {len(known)}")
+            self.command(commands.PutParameters(number, tuple(put)))
+        return put
+
+    def delete_parameter(self, device_id: str, parameter_id: str) -> None:
+        """Remove a configuration parameter. Raises NotFoundError."""
+        with self._catalog_lock:
+            number = self.device(device_id).info.number
+            if all(parameter.id != parameter_id for parameter in self.catalog.parameters(number)):
+                raise NotFoundError(f"the device has no parameter {parameter_id!r}")
+            self.command(commands.DeleteParameter(number, parameter_id))
+
+    def _check_info(self, info: DeviceInfo) -> None:
+        check_name(info.name, "name")
+        if info.chunk_period not in (None, "day", "week", "month", "quarter"):
+            raise InputError(f"chunk_period must be 'day', 'week', 'month', 'quarter' or None, not {info.chunk_period!r}")
+        for field in ("chunk_retention", "chunk_limit", "point_limit"):
+            value = getattr(info, field)
+            if value is not None and (type(value) is not int or value < 0):
+                raise InputError(f"{field} must be a whole number or None, not {value!r}")
+        if len(info.tags) > TAGS_PER_DEVICE:
+            raise InputError(f"a device has at most {TAGS_PER_DEVICE} tags, not {len(info.tags)}")
+        if info.serial is not None:
+            owner = self.catalog.by_serial(info.serial)
+            if owner is not None and owner.number != info.number:
+                raise InputError(f"the serial {info.serial!r} belongs to the device {owner.id}")
+
+
+def check_name(name: object, field: str) -> None:
+    if not isinstance(name, str) or not NAME_CHARS_MIN <= len(name) <= NAME_CHARS_MAX:
+        raise InputError(f"{field} must be text of {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters, not {name!r}")
+
+
+def to_tags(tags: Tags) -> tuple[Tag, ...]:
+    """Return Tags of what a caller may give as such."""
+    try:
+        return tuple(
+            tag if isinstance(tag, Tag) else msgspec.convert(tag, Tag) if isinstance(tag, dict) else Tag(*map(str, tag)) for tag in tags
+        )
+    except (TypeError, msgspec.ValidationError) as error:
+        raise InputError(f"tags must be (key, value) pairs of text: {error}") from None

@@ -1,0 +1,1 @@
+"""Floor 4: the stores behind the log: catalog, columnar store, register store."""
