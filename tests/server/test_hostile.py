@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from server_process import Made, Server
+
+from tests.server.server_process import Made, Server
 
 SEED = 20_261_121
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from server_process import Made, Reply, Server, iso, minutes_ago
+
+from tests.server.server_process import Made, Reply, Server, iso, minutes_ago
 
 HEX = set("0123456789abcdef")
 TRUNCATED = (b"{", b"[", b"nonsense", b'{"variable":"a"', b'[{"variable":"a"}]x')

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import ROOT, START, Server
+
+from tests.server.server_process import ROOT, START, Server
 
 
 def test_the_first_start_prints_a_line_that_works(tmp_path: Path) -> None:

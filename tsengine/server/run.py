@@ -32,7 +32,7 @@ ACCOUNT_TOKEN_CHARS_MIN = 16
 SAMPLE_DEVICE = "sample-device"
 SAMPLE_RETENTION_MONTHS = 12
 
-HOST, PORT = "127.0.0.1", 8085
+HOST, PORT = "127.0.0.1", 8080
 KEEP_ALIVE_S = 75
 """Longer than a minute, so that a device that sends once a minute keeps its connection."""
 HEAD_BYTES = 64 * 1024
