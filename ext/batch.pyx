@@ -23,7 +23,6 @@ from tsengine.core.limits cimport (
     KIND_BOOLEAN,
     KIND_COUNT,
     KIND_INTEGER,
-    KIND_NONE,
     KIND_NUMBER,
     KIND_TEXT,
 )
@@ -359,7 +358,7 @@ def rows(record: bytes) -> list:
     cdef BatchView view
     cdef uint32_t i, number
     cdef double lat, lng
-    cdef object unit, metadata, group, location
+    cdef object unit, metadata, location
     cdef list result = []
     batch_open(<const uint8_t*> PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record), &view)
     for i in range(view.header.count):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,7 @@ def split_devices(table: Any) -> Iterator[tuple[str, pa.Table]]:
     rest = whole.drop_columns(["device"])
     order = np.argsort(codes, kind="stable")
     bounds = np.flatnonzero(np.diff(codes[order], prepend=-1, append=-1))
-    parts = [order[low:high] for low, high in zip(bounds[:-1], bounds[1:], strict=True)]
+    parts = [order[low:high] for low, high in pairwise(bounds.tolist())]
     for rows in sorted(parts, key=lambda rows: int(rows[0])):
         yield names[int(codes[rows[0]])], rest.take(pa.array(rows))
 

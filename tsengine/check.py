@@ -46,9 +46,7 @@ def check_store(engine: Engine) -> Report:
             if segment.point_count != live.entry.point_count or segment.size_bytes != live.entry.size_bytes:
                 report.problems.append(f"{live.path}: the manifest tells of another size or number of points")
         try:
-            oldest = min(
-                engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq
-            )
+            oldest = min(engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
             for _ in engine.log.read(oldest + 1):
                 report.records += 1
         except TsengineError as error:

@@ -342,9 +342,7 @@ class Device:
         for number in sorted(counts, reverse=True):
             start_us, end_us = chunk_bounds(number, self._info.chunk_period)
             if counts[number] and start_us >= kept_us:
-                found.append(
-                    Chunk(chunk_id(number, self._info.chunk_period), to_datetime(start_us), to_datetime(end_us), counts[number])
-                )
+                found.append(Chunk(chunk_id(number, self._info.chunk_period), to_datetime(start_us), to_datetime(end_us), counts[number]))
         return found
 
     def delete_chunk(self, id: str) -> None:
@@ -429,9 +427,7 @@ class Device:
         filter = self._filter(variables, start, end, groups, values, ids, having)
         with self._engine.locked_state(self.number):
             self._engine.settle(self.number)
-            found = self._engine.registers.sequences(
-                self.number, filter, order=order, limit=limit, skip=to_count(skip, "skip")
-            )
+            found = self._engine.registers.sequences(self.number, filter, order=order, limit=limit, skip=to_count(skip, "skip"))
             if found:
                 self._change(commands.DeleteRegisters(self.number, tuple(found)))
         return len(found)

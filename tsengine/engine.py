@@ -93,9 +93,7 @@ class Engine(Fleet):
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
             opened.callback(self.registers.close)
-            self.columnar = ColumnarStore(
-                self.path, device_of=self._info, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer
-            )
+            self.columnar = ColumnarStore(self.path, device_of=self._info, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)

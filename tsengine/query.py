@@ -84,9 +84,7 @@ class Reader(ABC):
         end_us = TIME_MAX_US if filter.end_us is None else filter.end_us
         return start_us, end_us
 
-    def scans(
-        self, filter: Filter, want: int, *, reverse: bool = False, kinds: Iterable[int] = range(5)
-    ) -> list[tuple[str, SeriesScan]]:
+    def scans(self, filter: Filter, want: int, *, reverse: bool = False, kinds: Iterable[int] = range(5)) -> list[tuple[str, SeriesScan]]:
         """Return a scan of every series that may matter, by (variable, kind); all of one snapshot."""
         start_us, end_us = self.bounds(filter)
         if start_us > end_us:
@@ -104,10 +102,7 @@ class Reader(ABC):
 
     def read(self, variable: str, start_us: int | None, end_us: int | None) -> tuple[np.ndarray, np.ndarray]:
         """Return (times, values) of a variable, ordered; see Device.read."""
-        found = [
-            scan.collect()
-            for _, scan in self.scans(Filter(variables=(variable,), start_us=start_us, end_us=end_us), WANTS["value"])
-        ]
+        found = [scan.collect() for _, scan in self.scans(Filter(variables=(variable,), start_us=start_us, end_us=end_us), WANTS["value"])]
         found = [points for points in found if len(points)]
         if len(found) == 1:
             return found[0].times(), found[0].values()
@@ -124,8 +119,7 @@ class Reader(ABC):
                 raise InputError(f"unknown function {function!r}; these are known: {', '.join(FUNCTIONS)}")
         filter = Filter(variables=(variable,), start_us=start_us, end_us=end_us)
         scans = [scan for _, scan in self.scans(filter, WANTS["value"], kinds=NUMERIC_KINDS)]
-        bounds = [scan.time_bounds() for scan in scans]
-        bounds = [found for found in bounds if found is not None]
+        bounds = [found for scan in scans if (found := scan.time_bounds()) is not None]
         if not bounds:
             return np.empty(0, np.int64), {function: np.empty(0, np.float64) for function in functions}
         first_us, last_us = min(low for low, _ in bounds), max(high for _, high in bounds)

@@ -35,7 +35,8 @@ class Point(msgspec.Struct, omit_defaults=True, kw_only=False):
     Attributes:
         variable: 1 to 100 characters, lowercased when stored, none of `* ? ! < > . - = $` nor a space.
         value: float, int (int64), bool, text of at most 6,144 bytes, or None.
-        time: datetime (without a zone it is UTC), int64 microseconds since 1970 UTC, numpy.datetime64 or ISO 8601 text; None = now. Reads return an aware UTC datetime.
+        time: datetime (without a zone it is UTC), int64 microseconds since 1970 UTC, numpy.datetime64 or ISO 8601 text;
+            None = now. Reads return an aware UTC datetime.
         unit: at most 25 characters.
         group: at most 100 characters; None = the automatic group that one call shares.
         location: `Location` or (lat, lng); a dict with lat and lng, or GeoJSON, is accepted too.

@@ -16,9 +16,9 @@ RETRY_S = 1.0
 
 class Worker:
     """Args:
-        name: of the thread.
-        work: called once for each wake-up (several may fall together); must not block for ever.
-        interval_s: also called this often without a wake-up.
+    name: of the thread.
+    work: called once for each wake-up (several may fall together); must not block for ever.
+    interval_s: also called this often without a wake-up.
     """
 
     def __init__(self, name: str, work: Callable[[], object], *, interval_s: float) -> None:

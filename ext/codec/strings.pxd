@@ -27,4 +27,3 @@ cdef class StringTable:
     cdef void clear(self) noexcept
     cdef int _append(self, const char* data, uint32_t size, uint32_t hash) except -1 nogil
     cdef int _rehash(self) except -1 nogil
-

@@ -6,7 +6,7 @@ the text names the index, the field and the limit.
 """
 
 from libc.math cimport NAN, floor, isfinite
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from cpython.datetime cimport (
@@ -44,9 +44,7 @@ from tsengine.core.calendar cimport DAY_US, TIME_MAX, TIME_MIN, days_from_civil,
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.limits cimport (
     BATCH_POINTS,
-    GROUP_AUTO,
     GROUP_CHARS,
-    GROUP_HEX,
     GROUP_TEXT,
     KIND_BOOLEAN,
     KIND_INTEGER,
@@ -424,8 +422,7 @@ def from_columns(
     cdef StringTable strings = check.strings
     cdef BatchHeader header
     cdef BatchView view
-    cdef GroupCell[::1] no_cells
-    cdef uint32_t i, j
+    cdef uint32_t i
     cdef bytes record
     cdef list name_numbers = [], text_numbers = [], unit_numbers = [0], metadata_numbers = [0], group_cells = []
     if n == 0 or n > BATCH_POINTS:

@@ -1,6 +1,6 @@
 """Files mapped into memory for reading. The descriptor is closed at once, so mappings cost no descriptors."""
 
-from libc.stdint cimport int64_t, uint8_t
+from libc.stdint cimport uint8_t
 
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap
 

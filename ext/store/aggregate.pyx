@@ -12,7 +12,7 @@ from libc.string cimport memcpy
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.limits cimport KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER
+from tsengine.core.limits cimport KIND_NUMBER
 from tsengine.core.store.points cimport PointBuffer
 from tsengine.core.store.scan cimport BlockRef, SeriesScan
 from tsengine.core.store.segment cimport Segment
@@ -75,7 +75,9 @@ cdef class Buckets:
             self.edges = edges
             self.bucket_count = edges.shape[0] - 1
         if self.bucket_count > BUCKETS_MAX:
-            raise LimitError(f"{self.bucket_count} buckets are too many, at most {BUCKETS_MAX} are allowed; use a larger `every` or a shorter range")
+            raise LimitError(
+                f"{self.bucket_count} buckets are too many, at most {BUCKETS_MAX} are allowed; use a larger `every` or a shorter range"
+            )
         self.cells = <Bucket*> calloc(max(self.bucket_count, 1), sizeof(Bucket))
         if self.cells == NULL:
             PyErr_NoMemory()

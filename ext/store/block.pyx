@@ -22,7 +22,6 @@ from tsengine.core.limits cimport (
     GROUP_TEXT,
     KIND_BOOLEAN,
     KIND_INTEGER,
-    KIND_NONE,
     KIND_NUMBER,
     KIND_TEXT,
 )
@@ -31,7 +30,6 @@ from tsengine.core.store.points cimport (
     WANT_LOCATION,
     WANT_METADATA,
     WANT_RECEIVED,
-    WANT_SEQUENCE,
     WANT_UNIT,
     WANT_VALUE,
     Columns,

@@ -5,7 +5,7 @@ put in order and encoded again; hidden, expired and deleted points are left out.
 point in time, and the directories of the inputs.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 
 from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.store.points cimport WANT_ALL, PointBuffer
@@ -75,7 +75,6 @@ def merge(list segments, periods: dict, hidden_of, make_writer, progress=None) -
     """
     cdef BlockCutter cutter = BlockCutter(make_writer)
     cdef SeriesScan scan
-    cdef list keys = []
     previous = None
     for device, name, kind in heapq.merge(*[series_keys(segment) for segment in segments]):
         if (device, name, kind) == previous:

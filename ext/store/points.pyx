@@ -5,8 +5,8 @@ columns and is what blocks are decoded into, what merges collect, and what resul
 """
 
 from libc.math cimport isnan
-from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory

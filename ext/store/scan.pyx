@@ -7,11 +7,9 @@ out, in order, what no later block can precede: memory holds only as many blocks
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, qsort, realloc
-from libc.string cimport memcpy
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
 from tsengine.core.store.segment cimport Segment
@@ -40,7 +38,9 @@ cdef class SeriesScan:
         reverse: newest first.
     """
 
-    def __cinit__(self, list sources, uint32_t device, bytes name, uint8_t kind, int64_t start, int64_t end, int want, bint reverse=False):
+    def __cinit__(
+        self, list sources, uint32_t device, bytes name, uint8_t kind, int64_t start, int64_t end, int want, bint reverse=False
+    ):
         cdef int32_t number
         cdef Segment segment
         cdef MemtableSeries* series
@@ -94,7 +94,9 @@ cdef class SeriesScan:
         high = low + lower_bound(segment.footer.first_time + low, high - low, self.end + 1 if self.end < INT64_MAX else self.end)
         for block in range(low, high):
             if segment.footer.last_time[block] >= self.start:
-                self.add_ref(segment.footer.first_time[block], segment.footer.last_time[block], segment.footer.count[block], block, number, hidden)
+                self.add_ref(
+                    segment.footer.first_time[block], segment.footer.last_time[block], segment.footer.count[block], block, number, hidden
+                )
         return 0
 
     cdef int add_ref(self, int64_t first_time, int64_t last_time, int64_t count, int64_t block, int32_t number, list hidden) except -1:

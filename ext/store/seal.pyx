@@ -4,14 +4,13 @@ Series are written in order of (device, variable, kind), so every month's writer
 series that took its points in order streams through a small buffer; one with late points is collected and sorted first.
 """
 
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from tsengine.core.calendar cimport PERIOD_NONE, month_of, month_start, period_number, period_start
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, lower_bound
-from tsengine.core.store.segment_writer cimport SegmentWriter
 
 from tsengine.core.calendar import PERIODS
 

@@ -6,7 +6,7 @@ footer's checksum and every bound in it, so that the rest of this file may trust
 their own checksums and are checked each time they are read. Format: docs/format/segment.md.
 """
 
-from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
 from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
@@ -91,7 +91,9 @@ cdef inline uint64_t read_u64(const uint8_t* data) noexcept nogil:
     return value
 
 
-cdef int compare_series(const SegmentFooter* footer, int64_t series, uint32_t device, const char* name, int64_t size, uint8_t kind) noexcept nogil:
+cdef int compare_series(
+    const SegmentFooter* footer, int64_t series, uint32_t device, const char* name, int64_t size, uint8_t kind
+) noexcept nogil:
     """Order of a series of the footer against (device, name, kind): negative, 0 or positive."""
     cdef int64_t own_size = footer.series_name[series + 1] - footer.series_name[series]
     cdef int order
@@ -198,7 +200,10 @@ cdef class Segment:
             raise self.damaged("segment trailer", size - 8, "no end mark; the file is cut short or overwritten")
         offset = read_u64(trailer)
         length = read_u64(trailer + 8)
-        if offset < SEGMENT_HEADER_BYTES or offset % 8 or offset > <uint64_t> size or length != <uint64_t> (size - SEGMENT_TRAILER_BYTES) - offset:
+        if (
+            offset < SEGMENT_HEADER_BYTES or offset % 8 or offset > <uint64_t> (size - SEGMENT_TRAILER_BYTES)
+            or length != <uint64_t> (size - SEGMENT_TRAILER_BYTES) - offset
+        ):
             raise self.damaged("segment trailer", size - SEGMENT_TRAILER_BYTES, f"a footer of {length} bytes at {offset}")
         with nogil:
             crc = crc32c(data + offset, length + 16, 0)

@@ -14,7 +14,7 @@ from cpython.exc cimport PyErr_NoMemory
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.os.file cimport file_write
-from tsengine.core.store.block cimport BlockEncoder, BlockStats
+from tsengine.core.store.block cimport BlockEncoder
 from tsengine.core.store.points cimport Columns, StringMap
 from tsengine.core.store.segment cimport (
     NO_DICTIONARY,

@@ -410,7 +410,7 @@ def test_readers_see_whole_batches_while_others_add(tmp_path: Path) -> None:
                 rows = store.query(1)
                 assert len(rows) % 10 == 0
                 assert len({row.sequence for row in rows}) == len(rows)
-        except BaseException as error:  # noqa: BLE001 - a thread's failure is shown by the main one
+        except BaseException as error:
             failures.append(error)
 
     readers = [threading.Thread(target=read) for _ in range(3)]
@@ -467,11 +467,26 @@ def test_a_killed_writer_leaves_a_whole_store(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (2, "2"), (2.0, "2"), (-0.0, "0"), (0.1, "0.1"), (True, "true"), (False, "false"), ("2", "2"), (1e21, "1e+21"), (1e20, "100000000000000000000"),
-        (1.5e-7, "1.5e-7"), (0.00001, "0.00001"), (-1e-6, "-0.000001"), (123456789012345680000.0, "123456789012345680000"), (2**63 - 1, "9223372036854775807"),
-        (5e-324, "5e-324"), (1.7976931348623157e308, "1.7976931348623157e+308"), (float("inf"), "Infinity"), (float("nan"), "NaN"),
+        (2, "2"),
+        (2.0, "2"),
+        (-0.0, "0"),
+        (0.1, "0.1"),
+        (True, "true"),
+        (False, "false"),
+        ("2", "2"),
+        (1e21, "1e+21"),
+        (1e20, "100000000000000000000"),
+        (1.5e-7, "1.5e-7"),
+        (0.00001, "0.00001"),
+        (-1e-6, "-0.000001"),
+        (123456789012345680000.0, "123456789012345680000"),
+        (2**63 - 1, "9223372036854775807"),
+        (5e-324, "5e-324"),
+        (1.7976931348623157e308, "1.7976931348623157e+308"),
+        (float("inf"), "Infinity"),
+        (float("nan"), "NaN"),
     ],
-)  # fmt: skip
+)
 def test_the_text_of_a_value_is_javascripts(value: Any, text: str) -> None:
     assert value_text(value) == text
 

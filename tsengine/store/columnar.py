@@ -208,8 +208,12 @@ class ColumnarStore:
                 return False
             table = self._view.frozen[0]
             try:
-                added = self._write(lambda make_writer: seal(table.memtable, self._periods(table.memtable.devices()), make_writer),
-                                    table.memtable.first_log_seq, table.memtable.last_log_seq, tier=0)
+                added = self._write(
+                    lambda make_writer: seal(table.memtable, self._periods(table.memtable.devices()), make_writer),
+                    table.memtable.first_log_seq,
+                    table.memtable.last_log_seq,
+                    tier=0,
+                )
                 self.manifest.commit(
                     add=[segment.entry for segment in added],
                     applied_seq=table.memtable.last_log_seq,
@@ -249,9 +253,7 @@ class ColumnarStore:
                 add=[segment.entry for segment in added], remove=[segment.entry.id for segment in old], tombstones_remove=spent
             )
             left = {device: tuple(t for t in known if t not in spent) for device, known in self._view.tombstones.items()}
-            self._view = self._view._replace(
-                segments=segments, tombstones={device: known for device, known in left.items() if known}
-            )
+            self._view = self._view._replace(segments=segments, tombstones={device: known for device, known in left.items() if known})
         self._unlink(old)
         return added
 

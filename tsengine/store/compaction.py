@@ -82,9 +82,7 @@ def compact_one(store: ColumnarStore, device_of: DeviceOf, now_us: int | None) -
 
 
 def compact_all(store: ColumnarStore, device_of: DeviceOf, now_us: int | None, progress: Progress | None = None) -> None:
-    """Merge every month that a merge improves: several segments, or points that are hidden, expired or deleted.
-
-    """
+    """Merge every month that a merge improves: several segments, or points that are hidden, expired or deleted."""
     with store.maintenance:
         due = [month for _, month in sorted(by_month(store.view.segments).items()) if is_improvable(store, month, device_of, now_us)]
         total = sum(live.entry.point_count for month in due for live in month)

@@ -48,15 +48,10 @@ def is_dead(live: LiveSegment, device_of: Callable[[int], DeviceInfo | None], no
     """Whether every device in a segment was deleted or keeps nothing as old as the segment's newest point."""
     entry = live.entry
     devices = live.open().devices() if entry.first_device != entry.last_device else [entry.first_device]
-    return all(
-        info is None or info.type != "immutable" or kept_from(info, now_us) > entry.last_us
-        for info in map(device_of, devices)
-    )
+    return all(info is None or info.type != "immutable" or kept_from(info, now_us) > entry.last_us for info in map(device_of, devices))
 
 
-def drop_expired(
-    store: ColumnarStore, device_of: Callable[[int], DeviceInfo | None], now_us: int
-) -> int:
+def drop_expired(store: ColumnarStore, device_of: Callable[[int], DeviceInfo | None], now_us: int) -> int:
     """Remove every segment that holds nothing that is kept; return how many. Durability: committed on return."""
     with store.maintenance:
         dead = [live for live in store.view.segments if is_dead(live, device_of, now_us)]
