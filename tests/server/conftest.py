@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from server_process import Made, Server
+
+from tests.server.server_process import Made, Server
 
 
 @pytest.fixture(scope="module")

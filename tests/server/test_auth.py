@@ -6,7 +6,8 @@ import http.client
 import json
 
 import pytest
-from server_process import Made, Server, minutes_ago
+
+from tests.server.server_process import Made, Server, minutes_ago
 
 DENIED = (401, "Authorization denied")
 UNKNOWN = "8b9b8a62-3cf1-4d43-9c7e-0f2b8b7c0000"

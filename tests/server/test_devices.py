@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from server_process import Made, Server, iso
+
+from tests.server.server_process import Made, Server, iso
 
 BODY_ERROR = (400, "Error on Body parameters")
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from server_process import Made, Server, minutes_ago
+
+from tests.server.server_process import Made, Server, minutes_ago
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from server_process import Made, Reply, Server, iso, minutes_ago
+
+from tests.server.server_process import Made, Reply, Server, iso, minutes_ago
 
 HEX = set("0123456789abcdef")
 TRUNCATED = (b"{", b"[", b"nonsense", b'{"variable":"a"', b'[{"variable":"a"}]x')
@@ -325,4 +326,41 @@ def test_pipelined_requests_are_answered_in_order(server: Server, device: Made) 
         received += part
     assert received.count(b'"1 Data Added"') == 10 and received.endswith(b'"result":"ok"}')
     assert [row["value"] for row in server.read(device)] == list(range(9, -1, -1))
+    connection.close()
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1000\r\n\r\n", "Transfer-Encoding: chunked\r\n\r\n10\r\n"])
+def test_a_client_that_goes_away_harms_nobody(server: Server, device: Made, framing: str) -> None:
+    for path, token in (("/data", device.token), (f"/device/{device.id}/data", server.account)):
+        connection = server.connect()
+        connection.connect()
+        connection.sock.sendall(f'POST {path} HTTP/1.1\r\nHost: x\r\nToken: {token}\r\n{framing}[{{"variable":"a"'.encode())
+        connection.close()
+    server.send(device, {"variable": "after"})
+    assert [row["variable"] for row in server.read(device)] == ["after"]
+
+
+@pytest.mark.parametrize(("token", "status"), [("wrong", 401), (None, 413)])
+def test_a_connection_survives_an_early_refusal(server: Server, device: Made, token: str | None, status: int) -> None:
+    connection = server.connect()
+    connection.request("POST", "/data", b" " * 11_000_000, {"token": token or device.token})
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())["status"]) == (status, False)
+    first_socket = connection.sock
+    connection.request("POST", "/data", b"[]", {"token": device.token})
+    response = connection.getresponse()
+    assert (response.status, json.loads(response.read())["result"]) == (200, "0 Data Added")
+    assert connection.sock is first_socket
+    connection.close()
+
+
+def test_a_client_may_wait_for_100_continue(server: Server, device: Made) -> None:
+    connection = server.connect()
+    connection.connect()
+    connection.sock.sendall(
+        f"POST /data HTTP/1.1\r\nHost: x\r\nToken: {device.token}\r\nExpect: 100-continue\r\nContent-Length: 2\r\n\r\n".encode()
+    )
+    assert connection.sock.recv(100).startswith(b"HTTP/1.1 100 ")
+    connection.sock.sendall(b"[]")
+    assert connection.sock.recv(100).startswith(b"HTTP/1.1 200 ")
     connection.close()

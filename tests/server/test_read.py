@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from server_process import Made, Server, iso, minutes_ago
+
+from tests.server.server_process import Made, Server, iso, minutes_ago
 
 BASE = datetime.now(UTC).replace(microsecond=0) - timedelta(days=3)
 

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from server_process import Server
+
+from tests.server.server_process import Server
 
 tagoio = pytest.importorskip("tagoio_sdk", reason="the official Python client is not installed")
 

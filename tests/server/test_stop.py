@@ -6,17 +6,21 @@ import http.client
 import json
 import re
 import shlex
+import shutil
 import signal
 import stat
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
-from server_process import ROOT, START, Server
+
+from tests.server.server_process import ROOT, START, Server
 
 
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the line is for curl, which is not installed")
 def test_the_first_start_prints_a_line_that_works(tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     assert len(server.account) >= 32
@@ -62,8 +66,6 @@ def test_a_short_account_token_is_refused(tmp_path: Path) -> None:
 
 
 def start(options: str) -> list[str]:
-    import sys
-
     return [sys.executable, "-c", START, options]
 
 

@@ -11,7 +11,6 @@ from collections.abc import Iterable
 from typing import Literal, NamedTuple
 
 from tsengine.aio import AsyncDevice, AsyncEngine
-from tsengine.errors import NotFoundError
 from tsengine.server.envelope import Refusal, denied
 from tsengine.types import Token
 
@@ -88,14 +87,9 @@ class Gate:
         token = self._engine.engine.find_token(token_of(headers))
         if token is None or (need is not None and token.permission not in ("full", need)):
             raise denied()
-        try:
-            info = self._engine.engine.state(token.device).info
-        except NotFoundError:
-            self._devices.pop(token.device, None)
-            raise denied() from None
-        device = self._devices.get(token.device)
-        if device is None or device.info is not info:  # the engine makes a new info for every change of a device
-            device = self._devices[token.device] = self._engine.device_of(info)
+        device = self._device(token.device)
+        if device is None:
+            raise denied()
         return Caller(device, token)
 
     def device(self, headers: Iterable[tuple[bytes, bytes]], need: Need) -> AsyncDevice:
@@ -106,6 +100,18 @@ class Gate:
         """
         device = self.caller(headers, need).device
         require_active(device)
+        return device
+
+    def _device(self, number: int) -> AsyncDevice | None:
+        """Return a device by its number, without ever waiting: the event loop asks."""
+        engine = self._engine.engine
+        info = engine.state(number).info if engine.is_ready(number) else engine.catalog.device(number)
+        if info is None:
+            self._devices.pop(number, None)
+            return None
+        device = self._devices.get(number)
+        if device is None or device.info is not info:  # the engine makes a new info for every change of a device
+            device = self._devices[number] = self._engine.device_of(info)
         return device
 
 

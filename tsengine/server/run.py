@@ -32,13 +32,13 @@ ACCOUNT_TOKEN_CHARS_MIN = 16
 SAMPLE_DEVICE = "sample-device"
 SAMPLE_RETENTION_MONTHS = 12
 
-HOST, PORT = "127.0.0.1", 8085
+HOST, PORT = "127.0.0.1", 8080
 KEEP_ALIVE_S = 75
 """Longer than a minute, so that a device that sends once a minute keeps its connection."""
 HEAD_BYTES = 64 * 1024
 """Most bytes of a request's line and headers; neither uvicorn nor its parser has a limit of its own."""
-STOP_S = 30
-"""How long a stop waits for running requests."""
+STOP_S = 8
+"""How long a stop waits for running requests; less than the 10 s after which container runtimes kill."""
 
 
 class Protocol(HttpToolsProtocol):
@@ -138,6 +138,7 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, *, max_body: 
             access_log=access_log,
             log_level="info" if access_log else "warning",
             server_header=False,
+            proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
