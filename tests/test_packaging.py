@@ -1,7 +1,6 @@
 """The build says of itself what it is: the lists of requirements agree, the stubs match, and the tree holds one whole build."""
 
 import re
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -52,7 +51,7 @@ def test_what_is_deployed_is_what_was_tested() -> None:
 def test_the_tree_holds_one_whole_build() -> None:
     suffix = sysconfig.get_config_var("EXT_SUFFIX")
     built = {path.with_name(path.name.removesuffix(suffix)) for path in (ROOT / "ext").rglob(f"*{suffix}")}
-    assert built == {path.with_suffix("") for path in (ROOT / "ext").rglob("*.pyx")}, f"run `make build` for {sys.version.split()[0]}"
+    assert built == {path.with_suffix("") for path in (ROOT / "ext").rglob("*.pyx")}, "run `make clean build`"
 
 
 def test_the_package_is_typed() -> None:
