@@ -36,8 +36,9 @@ cdef enum Flag:
 cdef enum:
     # Bits that a patched value must save beyond its own: the time of one patch against that of a wider unpack.
     PATCH_PENALTY = 2
-    # Candidates are compared on every fourth value of a long block; the winner is planned on all. A power of two.
-    SAMPLE_STEP = 4
+    # Candidates are compared on every fifth value of a long block; the winner is planned on all. Odd, so that patterns of a power of
+    # two are seen whole.
+    SAMPLE_STEP = 5
     MEDIAN_SAMPLES = 15
     DIVISOR_SAMPLES = 32
 

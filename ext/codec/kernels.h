@@ -373,7 +373,7 @@ static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
 }
 
 /* Count, over every step-th value, the width of the window that would just hold it: [anchor, anchor + 2^w), or, centred,
- * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. Two tables, as neighbours often share a width. */
+ * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. The step is odd. Two tables, as neighbours often share a width. */
 static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t *counts) {
     uint16_t odd[65] = {0};
     memset(counts, 0, 65 * sizeof(uint16_t));
@@ -382,13 +382,13 @@ static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64
             uint64_t beside = (uint64_t)values[i] - (uint64_t)anchor;
             uint64_t folded = beside ^ (uint64_t)((int64_t)beside >> 63);
             int32_t width = 65 - __builtin_clzll(folded | 1) - (folded == 0) - (beside == 0);
-            (i & step ? odd : counts)[width]++;
+            (i & 1 ? odd : counts)[width]++;
         }
     else
         for (int32_t i = 0; i < n; i += step) {
             uint64_t above = (uint64_t)values[i] - (uint64_t)anchor;
             int32_t width = 64 - __builtin_clzll(above | 1) - (above == 0);
-            (i & step ? odd : counts)[width]++;
+            (i & 1 ? odd : counts)[width]++;
         }
     for (int32_t width = 0; width <= 64; width++)
         counts[width] = (uint16_t)(counts[width] + odd[width]);
