@@ -17,9 +17,10 @@ cdef extern from "codec/table.h" nogil:
         void (*shift)(const int64_t* values, int32_t n, int64_t base, int64_t* out) noexcept nogil
         int32_t (*divide)(const int64_t* values, int32_t n, uint64_t divisor, int64_t* out) noexcept nogil
         void (*scale)(int64_t* values, int32_t n, uint64_t scale, uint64_t base) noexcept nogil
+        void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t* out) noexcept nogil
         void (*prefix)(int64_t* values, int32_t n, int64_t start) noexcept nogil
         void (*widths)(
-            const int64_t* values, int32_t n, int32_t step, int64_t low, int64_t centre, uint16_t* from_low, uint16_t* from_centre
+            const int64_t* values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t* counts
         ) noexcept nogil
         int32_t (*decimal_encode)(
             const double* values, int32_t n, int32_t exponent, int32_t single, int64_t* out, uint64_t* wrong
@@ -38,6 +39,8 @@ cdef extern from "codec/table.h" nogil:
             const int64_t* rights, const int64_t* codes, int32_t n, int32_t width, const uint16_t* lefts, double* out
         ) noexcept nogil
 
+    const double DECIMAL_LIMIT
+    const double* POWER
     int32_t bit_length(uint64_t value)
     uint64_t low_bits(int32_t width)
     int64_t packed_bytes(int32_t n, int32_t width)

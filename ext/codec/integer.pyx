@@ -36,15 +36,16 @@ cdef enum Flag:
 cdef enum:
     # Bits that a patched value must save beyond its own: the time of one patch against that of a wider unpack.
     PATCH_PENALTY = 2
-    # Candidates are compared on every fourth value of a long block; the winner is planned on all.
-    SAMPLE_STEP = 4
+    # Candidates are compared on every fifth value of a long block; the winner is planned on all. Odd, so that patterns of a power of
+    # two are seen whole.
+    SAMPLE_STEP = 5
     MEDIAN_SAMPLES = 15
     DIVISOR_SAMPLES = 32
 
 # Residual range where the sums of the slope cannot overflow.
 cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
 
-FORMS = ("base", "delta", "turn", "line", "runs")
+FORMS = ("base", "delta", "turn", "line")
 
 
 # How the residuals of one candidate form are packed.
@@ -52,6 +53,7 @@ cdef struct Plan:
     int64_t base        # value that is packed as 0
     int32_t width       # bits of a packed residual
     int64_t bits        # estimated size
+    bint is_centred     # the window lies around the median, not above the lowest value
 
 
 # The parsed first part of a block that is not FORM_RUNS.
@@ -124,11 +126,13 @@ cdef inline int64_t patch_bits(int32_t count, int32_t n, int32_t high_width) noe
     return 24 + positions_bits(count, n) + count * (high_width + PATCH_PENALTY)
 
 
-# Improve the plan by a narrower window around `centre`, or from `low` up, if the values outside are few enough.
-cdef void plan_windows(const uint16_t* widths, int32_t n, int32_t step, int64_t anchor, bint centred, Plan* plan) noexcept nogil:
+# Improve the plan by a narrower window above or around `anchor`, if the values outside are few enough.
+cdef void plan_windows(const int64_t* values, int32_t n, int32_t step, int64_t anchor, bint is_centred, Plan* plan) noexcept nogil:
+    cdef uint16_t[65] counts
     cdef int32_t width, top = 64, outside = 0
     cdef int64_t bits
-    while top > 0 and widths[top] == 0:
+    kernels.widths(values, n, step, anchor, is_centred, counts)
+    while top > 0 and counts[top] == 0:
         top -= 1
     for width in range(top, -1, -1):
         bits = <int64_t> n * width
@@ -138,27 +142,38 @@ cdef void plan_windows(const uint16_t* widths, int32_t n, int32_t step, int64_t 
             plan.bits = bits
             plan.width = width
             plan.base = anchor
-            if centred and width:
+            plan.is_centred = is_centred
+            if is_centred and width:
                 plan.base = <int64_t> (<uint64_t> anchor - (<uint64_t> 1 << (width - 1)))
-        outside += widths[width]
+        outside += counts[width]
         if outside * step > n // 4:
             return
 
 
-cdef void plan_residuals(const int64_t* values, int32_t n, int32_t step, Plan* plan) noexcept nogil:
-    cdef int64_t low, high, centre
-    cdef uint16_t[65] from_low
-    cdef uint16_t[65] from_centre
-    kernels.range(values, n, &low, &high)
-    plan.base = low
-    plan.width = bit_length(<uint64_t> high - <uint64_t> low)
+# The whole range, without patches.
+cdef void plan_range(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
+    cdef int64_t high
+    kernels.range(values, n, &plan.base, &high)
+    plan.width = bit_length(<uint64_t> high - <uint64_t> plan.base)
     plan.bits = <int64_t> n * plan.width
-    if plan.width == 0:
-        return
-    centre = median(values, n)
-    kernels.widths(values, n, step, low, centre, from_low, from_centre)
-    plan_windows(from_low, n, step, low, False, plan)
-    plan_windows(from_centre, n, step, centre, True, plan)
+    plan.is_centred = False
+
+
+# Estimate a candidate on a sample.
+cdef void plan_sample(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
+    cdef int32_t step = SAMPLE_STEP if n >= 256 else 1
+    plan_range(values, n, plan)
+    if plan.width:
+        plan_windows(values, n, step, plan.base, False, plan)
+        plan_windows(values, n, step, median(values, n), True, plan)
+
+
+# Plan the winner on all values, with the kind of window that was best on the sample.
+cdef void plan_all(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
+    cdef bint is_centred = plan.is_centred
+    plan_range(values, n, plan)
+    if plan.width:
+        plan_windows(values, n, 1, median(values, n) if is_centred else plan.base, is_centred, plan)
 
 
 # ---- encoding ----
@@ -179,12 +194,6 @@ cdef int64_t positions_encode(const uint16_t* positions, int32_t count, int32_t 
     for i in range(count):
         values[i] = positions[i]
     return kernels.pack(values, count, 0, width, out)
-
-
-cdef int64_t patches_encode(const int64_t* values, int32_t n, Plan* plan, int32_t count, const uint16_t* positions,
-                            const int64_t* highs, int32_t high_width, uint8_t* out) noexcept nogil:
-    cdef int64_t size = positions_encode(positions, count, n, out)
-    return size + kernels.pack(highs, count, 0, high_width, out + size)
 
 
 # Write the width, the patches and the packed residuals; completes the flags in `first`.
@@ -213,7 +222,8 @@ cdef uint8_t* residuals_encode(const int64_t* values, int32_t n, Plan* plan, uin
         out += 1
     out += kernels.pack(values, n, plan.base, plan.width, out)
     if count:
-        out += patches_encode(values, n, plan, count, positions, highs, high_width, out)
+        out += positions_encode(positions, count, n, out)
+        out += kernels.pack(highs, count, 0, high_width, out)
     return out
 
 
@@ -252,7 +262,7 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     cdef Plan plan, best
     cdef uint64_t divisor
     cdef int64_t origin = values[0], low, high, slope = 0, size, size_runs
-    cdef int32_t step, changes, form = FORM_BASE
+    cdef int32_t changes, form = FORM_BASE
 
     kernels.range(values, n, &low, &high)
     if low == high:
@@ -272,15 +282,14 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     if divisor > 1:
         residuals = scaled
     chosen = residuals
-    step = SAMPLE_STEP if n >= 256 else 1
-    plan_residuals(residuals, n, step, &best)
+    plan_sample(residuals, n, &best)
 
     kernels.range(residuals, n, &low, &high)
     if -LINE_LIMIT < low and high < LINE_LIMIT:
         slope = kernels.slope(residuals, n)
         if slope:
             kernels.line_subtract(residuals, n, slope, line)
-            plan_residuals(line, n, step, &plan)
+            plan_sample(line, n, &plan)
             plan.bits += 24
             if plan.bits < best.bits:
                 best = plan
@@ -288,7 +297,7 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
                 form = FORM_LINE
     if divisor > 1:
         kernels.difference(residuals, n, steps)
-    plan_residuals(steps, n, step, &plan)
+    plan_sample(steps, n, &plan)
     plan.bits += 16
     if plan.bits < best.bits:
         best = plan
@@ -297,14 +306,14 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     kernels.difference(steps, n, turns)
     turns[1] = turns[2]
     turns[0] = turns[2]
-    plan_residuals(turns, n, step, &plan)
+    plan_sample(turns, n, &plan)
     plan.bits += 32
     if plan.bits < best.bits:
         best = plan
         chosen = turns
         form = FORM_TURN
 
-    plan_residuals(chosen, n, 1, &best)
+    plan_all(chosen, n, &best)
     out[0] = <uint8_t> form
     if divisor > 1:
         out[0] |= FLAG_SCALED
@@ -452,6 +461,9 @@ cdef int64_t decode_forms(const uint8_t* data, int64_t size, int64_t* out, int32
         return -1
     if header.form == FORM_DELTA or header.form == FORM_TURN:
         base = <uint64_t> header.base * scale
+        if header.form == FORM_DELTA and not header.flags & (FLAG_PACKED | FLAG_PATCHED):
+            kernels.ramp(header.origin, <int64_t> base, n, out)
+            return cursor - data
     elif header.form == FORM_LINE and scale != 1:
         scale, base = 1, 0
     kernels.unpack(cursor, n, header.width, scale, base, out)
@@ -522,25 +534,61 @@ def decode(data, int32_t n):
     return values[:n].copy()
 
 
-cdef object integer_describe(const uint8_t* data, int64_t size):
+def encode_column(values) -> bytes:
+    cdef const int64_t[::1] source = np.ascontiguousarray(values, np.int64)
+    cdef int64_t start = 0, count = source.shape[0], size = 0
+    cdef int32_t n
+    cdef bytearray out = bytearray((count + BLOCK_POINTS - 1) // BLOCK_POINTS * integer_bound(BLOCK_POINTS) + 1)
+    cdef uint8_t[::1] target = out
+    with nogil:
+        while start < count:
+            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
+            size += integer_encode(&source[start], n, &target[size])
+            start += n
+    return bytes(target[:size])
+
+
+def decode_column(data, int64_t count):
+    cdef const uint8_t[::1] source = data
+    values = np.empty((count + BLOCK_POINTS - 1) // BLOCK_POINTS * BLOCK_POINTS, np.int64)
+    cdef int64_t[::1] target = values
+    cdef int64_t start = 0, offset = 0, consumed = 0, size = source.shape[0]
+    cdef int32_t n
+    with nogil:
+        while start < count:
+            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
+            consumed = integer_decode(&source[offset], size - offset, &target[start], n) if offset < size else -1
+            if consumed < 0:
+                break
+            offset += consumed
+            start += n
+    if consumed < 0:
+        raise CorruptionError("integer block", offset=offset, expected="another block", found="inconsistent bytes")
+    return values[:count]
+
+
+cdef object header_describe(const uint8_t* data, const uint8_t* end):
     cdef Header header
-    cdef const uint8_t* cursor
-    cdef uint64_t count
-    if size > 0 and data[0] == FORM_RUNS:
-        cursor = get_varint(data + 1, data + size, &count)
-        if cursor == NULL:
-            raise CorruptionError("integer block", expected="a count of runs", found="no such field")
-        return {"form": "runs", "runs": count, "values": integer_describe(cursor, data + size - cursor)}
-    if header_decode(data, data + size, &header) == NULL:
+    if header_decode(data, end, &header) == NULL:
         raise CorruptionError("integer block", expected="a header", found="inconsistent bytes")
     return {
-        "form": FORMS[header.form],
+        "transform": FORMS[header.form],
         "width": header.width,
         "divisor": header.divisor,
         "exceptions": header.patched,
         "exception_width": header.high_width,
-        "origin": header.origin,
     }
+
+
+cdef object integer_describe(const uint8_t* data, int64_t size):
+    cdef const uint8_t* cursor
+    cdef uint64_t count
+    if size < 1 or data[0] != FORM_RUNS:
+        return header_describe(data, data + size)
+    cursor = get_varint(data + 1, data + size, &count)
+    if cursor == NULL:
+        raise CorruptionError("integer block", expected="a count of runs", found="no such field")
+    return {"transform": "runs", "runs": count, "values": header_describe(cursor, data + size)}
 
 
 def describe(data) -> dict:

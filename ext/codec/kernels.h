@@ -13,7 +13,8 @@
 static int64_t KERNEL(pack_lanes)(const uint64_t *residuals, int32_t n, int32_t width, uint8_t *out) {
     int64_t size = lane_bytes(n, width);
     if (width <= 32) {
-        uint32_t words[KERNEL_BLOCK] = {0};
+        uint32_t words[KERNEL_BLOCK];
+        memset(words, 0, (size_t)size);
         for (int32_t row = 0; row * 32 < n; row++) {
             int32_t word = row * width >> 5, shift = row * width & 31;
             const uint64_t *in = residuals + row * 32;
@@ -25,17 +26,22 @@ static int64_t KERNEL(pack_lanes)(const uint64_t *residuals, int32_t n, int32_t 
         }
         memcpy(out, words, (size_t)size);
     } else {
-        uint64_t words[KERNEL_BLOCK] = {0};
-        for (int32_t row = 0; row * 16 < n; row++) {
-            int32_t word = row * width >> 6, shift = row * width & 63;
-            const uint64_t *in = residuals + row * 16;
+        uint64_t words[16] = {0};
+        int32_t used = 0;
+        for (int32_t row = 0; row * 16 < n; row++, residuals += 16) {
             for (int32_t lane = 0; lane < 16; lane++)
-                words[word * 16 + lane] |= in[lane] << shift;
-            if (shift + width > 64)
+                words[lane] |= residuals[lane] << used;
+            used += width;
+            if (used >= 64) {
+                memcpy(out, words, 128);
+                out += 128;
+                used -= 64;
                 for (int32_t lane = 0; lane < 16; lane++)
-                    words[word * 16 + 16 + lane] |= in[lane] >> (64 - shift);
+                    words[lane] = used ? residuals[lane] >> (width - used) : 0;
+            }
         }
-        memcpy(out, words, (size_t)size);
+        if (used)
+            memcpy(out, words, 128);
     }
     return size;
 }
@@ -111,46 +117,64 @@ static void (*const KERNEL(unpack_block)[33])(const word32 *, uint32_t *restrict
     KERNEL(unpack_25), KERNEL(unpack_26), KERNEL(unpack_27), KERNEL(unpack_28), KERNEL(unpack_29), KERNEL(unpack_30),
     KERNEL(unpack_31), KERNEL(unpack_32)};
 
-static void KERNEL(unpack_lanes64)(const word64 *data, int32_t n, int32_t width, uint64_t *restrict out) {
+/* Row by row with the running words of all lanes in registers; adds `base` on the way. */
+static void KERNEL(unpack_lanes64)(const word64 *data, int32_t n, int32_t width, uint64_t base, uint64_t *restrict out) {
+    uint64_t mask = low_bits(width), words[16] = {0};
+    int32_t used = 64;
+    for (int32_t row = 0; row * 16 < n; row++, out += 16) {
+        if (used == 64) {
+            for (int32_t lane = 0; lane < 16; lane++)
+                words[lane] = data[lane];
+            data += 16;
+            used = 0;
+        }
+        if (used + width <= 64) {
+            for (int32_t lane = 0; lane < 16; lane++)
+                out[lane] = ((words[lane] >> used) & mask) + base;
+            used += width;
+        } else {
+            for (int32_t lane = 0; lane < 16; lane++) {
+                uint64_t next = data[lane];
+                out[lane] = (((words[lane] >> used) | (next << (64 - used))) & mask) + base;
+                words[lane] = next;
+            }
+            data += 16;
+            used += width - 64;
+        }
+    }
+}
+
+/* The values whose first bytes are at `data`; eight bytes may be read from the first byte of each. width <= 56. */
+static inline void KERNEL(unpack_near)(const uint8_t *data, int32_t first_bit, int32_t n, int32_t width, uint64_t *restrict out) {
     uint64_t mask = low_bits(width);
-    for (int32_t row = 0; row * 16 < n; row++) {
-        int32_t word = row * width >> 6, shift = row * width & 63;
-        const word64 *in = data + word * 16;
-        if (shift + width <= 64)
-            for (int32_t lane = 0; lane < 16; lane++)
-                out[row * 16 + lane] = (in[lane] >> shift) & mask;
-        else
-            for (int32_t lane = 0; lane < 16; lane++)
-                out[row * 16 + lane] = ((in[lane] >> shift) | (in[lane + 16] << (64 - shift))) & mask;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t bit = first_bit + i * width;
+        out[i] = (*(const word64 *)(data + (bit >> 3)) >> (bit & 7)) & mask;
     }
 }
 
 static void KERNEL(unpack_sequential)(const uint8_t *data, int32_t n, int32_t width, uint64_t *restrict out) {
-    int64_t size = ((int64_t)n * width + 7) / 8;
-    uint64_t mask = low_bits(width);
-    int32_t i = 0;
+    int32_t size = (n * width + 7) / 8;
+    uint8_t tail[32] = {0};
     if (width <= 56) {
-        /* One unaligned load holds a whole value. All but the last few loads end inside the data. */
-        int32_t safe = size >= 8 ? (int32_t)(((size - 8) * 8 + 7) / width) + 1 : 0;
-        if (safe > n)
-            safe = n;
-        for (; i < safe; i++) {
-            int32_t bit = i * width;
-            uint64_t word;
-            memcpy(&word, data + (bit >> 3), 8);
-            out[i] = (word >> (bit & 7)) & mask;
+        /* One unaligned load holds a value. Those of the last values would end beyond the data: they read a padded copy. */
+        int32_t safe = size >= 8 ? ((size - 8) * 8 + 7) / width + 1 : 0;
+        safe = safe < n ? safe : n;
+        KERNEL(unpack_near)(data, 0, safe, width, out);
+        if (safe < n) {
+            int32_t start = safe * width >> 3;
+            memcpy(tail, data + start, (size_t)(size - start));
+            KERNEL(unpack_near)(tail, safe * width & 7, n - safe, width, out + safe);
         }
+        return;
     }
-    for (; i < n; i++) {
-        int32_t bit = i * width, byte = bit >> 3, shift = bit & 7;
-        uint8_t near[16] = {0};
-        uint64_t word;
-        memcpy(near, data + byte, (size_t)(size - byte < 9 ? size - byte : 9));
-        memcpy(&word, near, 8);
-        word >>= shift;
+    for (int32_t i = 0; i < n; i++) {
+        int32_t byte = i * width >> 3, shift = i * width & 7;
+        memcpy(tail, data + byte, (size_t)(size - byte < 9 ? size - byte : 9));
+        uint64_t word = *(const word64 *)tail >> shift;
         if (shift)
-            word |= (uint64_t)near[8] << (64 - shift);
-        out[i] = word & mask;
+            word |= (uint64_t)tail[8] << (64 - shift);
+        out[i] = word & low_bits(width);
     }
 }
 
@@ -171,11 +195,12 @@ static void KERNEL(unpack)(const uint8_t *data, int32_t n, int32_t width, uint64
         return;
     }
     if (width > 32 || !uses_lanes(n, width)) {
-        if (uses_lanes(n, width))
-            KERNEL(unpack_lanes64)((const word64 *)data, n, width, (uint64_t *)out);
+        int lanes = uses_lanes(n, width);
+        if (lanes)
+            KERNEL(unpack_lanes64)((const word64 *)data, n, width, scale == 1 ? base : 0, (uint64_t *)out);
         else
             KERNEL(unpack_sequential)(data, n, width, (uint64_t *)out);
-        if (scale != 1 || base != 0)
+        if (scale != 1 || (base != 0 && !lanes))
             KERNEL(scale)(out, n, scale, base);
         return;
     }
@@ -199,15 +224,38 @@ static void KERNEL(unpack)(const uint8_t *data, int32_t n, int32_t width, uint64
 
 /* ---- transforms of integers ---- */
 
+#define SMALLER(a, b) ((a) < (b) ? (a) : (b))
+#define LARGER(a, b) ((a) > (b) ? (a) : (b))
+
+/* In four parts side by side: one comparison waits for the one before it. */
 static void KERNEL(range)(const int64_t *values, int32_t n, int64_t *low, int64_t *high) {
-    int64_t smallest = values[0], largest = values[0];
-    for (int32_t i = 0; i < n; i++) {
-        smallest = values[i] < smallest ? values[i] : smallest;
-        largest = values[i] > largest ? values[i] : largest;
+    int32_t quarter = n / 4;
+    const int64_t *second = values + quarter, *third = second + quarter, *fourth = third + quarter;
+    int64_t low0 = values[0], low1 = low0, low2 = low0, low3 = low0, high0 = low0, high1 = low0, high2 = low0, high3 = low0;
+    for (int32_t i = 0; i < quarter; i++) {
+        low0 = SMALLER(values[i], low0);
+        low1 = SMALLER(second[i], low1);
+        low2 = SMALLER(third[i], low2);
+        low3 = SMALLER(fourth[i], low3);
+        high0 = LARGER(values[i], high0);
+        high1 = LARGER(second[i], high1);
+        high2 = LARGER(third[i], high2);
+        high3 = LARGER(fourth[i], high3);
     }
-    *low = smallest;
-    *high = largest;
+    for (int32_t i = 4 * quarter; i < n; i++) {
+        low0 = SMALLER(values[i], low0);
+        high0 = LARGER(values[i], high0);
+    }
+    low0 = SMALLER(low0, low1);
+    low2 = SMALLER(low2, low3);
+    high0 = LARGER(high0, high1);
+    high2 = LARGER(high2, high3);
+    *low = SMALLER(low0, low2);
+    *high = LARGER(high0, high2);
 }
+
+#undef SMALLER
+#undef LARGER
 
 static void KERNEL(shift)(const int64_t *values, int32_t n, int64_t base, int64_t *restrict out) {
     for (int32_t i = 0; i < n; i++)
@@ -242,18 +290,20 @@ static int64_t KERNEL(slope)(const int64_t *values, int32_t n) {
     return rise / run * 65536 + rise % run * 65536 / run;
 }
 
-/* floor(i * slope / 65536) with logical shifts only: AVX2 has no arithmetic one for 64 bits. */
-#define LINE_AT(i, slope) ((((uint64_t)(i) * (uint64_t)(slope) + (1ull << 63)) >> 16) - (1ull << 47))
+/* A line is floor(i * slope / 65536), here with a logical shift: AVX2 has no arithmetic one for 64 bits. */
+#define LINE_START (1ull << 63)
+#define LINE_AT(at) (((at) >> 16) - (1ull << 47))
 
 static void KERNEL(line_subtract)(const int64_t *values, int32_t n, int64_t slope, int64_t *restrict out) {
-    for (int32_t i = 0; i < n; i++)
-        out[i] = (int64_t)((uint64_t)values[i] - LINE_AT(i, slope));
+    uint64_t at = LINE_START;
+    for (int32_t i = 0; i < n; i++, at += (uint64_t)slope)
+        out[i] = (int64_t)((uint64_t)values[i] - LINE_AT(at));
 }
 
 static void KERNEL(line_add)(int64_t *values, int32_t n, int64_t slope) {
-    uint64_t at = 1ull << 63;
+    uint64_t at = LINE_START;
     for (int32_t i = 0; i < n; i++, at += (uint64_t)slope)
-        values[i] = (int64_t)((uint64_t)values[i] + (at >> 16) - (1ull << 47));
+        values[i] = (int64_t)((uint64_t)values[i] + LINE_AT(at));
 }
 
 /* out[i] = values[i] / divisor, read as signed; returns the first index that leaves a remainder, or n.
@@ -288,6 +338,13 @@ static int32_t KERNEL(divide)(const int64_t *values, int32_t n, uint64_t divisor
     return n;
 }
 
+/* out[i] = start + i * step. */
+static void KERNEL(ramp)(int64_t start, int64_t step, int32_t n, int64_t *out) {
+    uint64_t at = (uint64_t)start;
+    for (int32_t i = 0; i < n; i++, at += (uint64_t)step)
+        out[i] = (int64_t)at;
+}
+
 /* values[i] = start + values[1] + ... + values[i], in four chains that run side by side. */
 static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
     int32_t quarter = n / 4;
@@ -315,19 +372,26 @@ static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
     }
 }
 
-/* Count, over every step-th value, the width of the window that would just hold it: [low, low + 2^w) in from_low, and
- * [centre - 2^(w-1), centre + 2^(w-1)) in from_centre, where width 0 holds the centre alone. */
-static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64_t low, int64_t centre, uint16_t *from_low,
-                           uint16_t *from_centre) {
-    memset(from_low, 0, 65 * sizeof(uint16_t));
-    memset(from_centre, 0, 65 * sizeof(uint16_t));
-    for (int32_t i = 0; i < n; i += step) {
-        uint64_t above = (uint64_t)values[i] - (uint64_t)low;
-        uint64_t beside = (uint64_t)values[i] - (uint64_t)centre;
-        uint64_t folded = beside ^ (uint64_t)((int64_t)beside >> 63);
-        from_low[64 - __builtin_clzll(above | 1) - (above == 0)]++;
-        from_centre[65 - __builtin_clzll(folded | 1) - (folded == 0) - (beside == 0)]++;
-    }
+/* Count, over every step-th value, the width of the window that would just hold it: [anchor, anchor + 2^w), or, centred,
+ * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. The step is odd. Two tables, as neighbours often share a width. */
+static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t *counts) {
+    uint16_t odd[65] = {0};
+    memset(counts, 0, 65 * sizeof(uint16_t));
+    if (centred)
+        for (int32_t i = 0; i < n; i += step) {
+            uint64_t beside = (uint64_t)values[i] - (uint64_t)anchor;
+            uint64_t folded = beside ^ (uint64_t)((int64_t)beside >> 63);
+            int32_t width = 65 - __builtin_clzll(folded | 1) - (folded == 0) - (beside == 0);
+            (i & 1 ? odd : counts)[width]++;
+        }
+    else
+        for (int32_t i = 0; i < n; i += step) {
+            uint64_t above = (uint64_t)values[i] - (uint64_t)anchor;
+            int32_t width = 64 - __builtin_clzll(above | 1) - (above == 0);
+            (i & 1 ? odd : counts)[width]++;
+        }
+    for (int32_t width = 0; width <= 64; width++)
+        counts[width] = (uint16_t)(counts[width] + odd[width]);
 }
 
 /* ---- floats ---- */
@@ -352,22 +416,19 @@ static int32_t KERNEL(decimal_encode)(const double *values, int32_t n, int32_t e
                                       uint64_t *restrict wrong) {
     double power = POWER[exponent], reciprocal = RECIPROCAL[exponent];
     uint64_t count = 0;
+    for (int32_t i = 0; i < n; i++) { /* anything from 2^51 up, infinite or NaN counts as 0 */
+        uint64_t scaled = double_bits(values[i] * power);
+        scaled &= 0 - (uint64_t)((int64_t)(scaled & ~(1ull << 63)) < (int64_t)DECIMAL_LIMIT_BITS);
+        out[i] = double_integer(bits_double(scaled));
+    }
     if (single)
         for (int32_t i = 0; i < n; i++) {
-            double scaled = values[i] * power;
-            scaled = fabs(scaled) < DECIMAL_LIMIT ? scaled : 0.0;
-            int64_t integer = double_integer(scaled);
-            double back = (double)(float)KERNEL(decimal_quotient)(integer_double(integer), power, reciprocal);
-            out[i] = integer;
+            double back = (double)(float)KERNEL(decimal_quotient)(integer_double(out[i]), power, reciprocal);
             wrong[i] = double_bits(back) != double_bits(values[i]);
         }
     else
         for (int32_t i = 0; i < n; i++) {
-            double scaled = values[i] * power;
-            scaled = fabs(scaled) < DECIMAL_LIMIT ? scaled : 0.0;
-            int64_t integer = double_integer(scaled);
-            double back = KERNEL(decimal_quotient)(integer_double(integer), power, reciprocal);
-            out[i] = integer;
+            double back = KERNEL(decimal_quotient)(integer_double(out[i]), power, reciprocal);
             wrong[i] = double_bits(back) != double_bits(values[i]);
         }
     for (int32_t i = 0; i < n; i++)
@@ -468,6 +529,7 @@ static void KERNEL(split_decode)(const int64_t *rights, const int64_t *codes, in
         out[i] = bits_double((uint64_t)rights[i] | table[codes[i] & 7]);
 }
 
+#undef LINE_START
 #undef LINE_AT
 
 static const Kernels KERNEL(table) = {
@@ -483,6 +545,7 @@ static const Kernels KERNEL(table) = {
     KERNEL(shift),
     KERNEL(divide),
     KERNEL(scale),
+    KERNEL(ramp),
     KERNEL(prefix),
     KERNEL(widths),
     KERNEL(decimal_encode),

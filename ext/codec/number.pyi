@@ -11,5 +11,11 @@ def encode(values: NDArray[np.float64], exponent_hint: int = -1) -> bytes:
 def decode(data: bytes, n: int) -> NDArray[np.float64]:
     """Decode the n values that `encode` wrote, as a new array; raises CorruptionError when the bytes are damaged."""
 
+def encode_column(values: NDArray[np.float64]) -> bytes:
+    """Encode any number of values as blocks of 1,024, one after another."""
+
+def decode_column(data: bytes, count: int) -> NDArray[np.float64]:
+    """Decode the count values that `encode_column` wrote; raises CorruptionError with the offset of the damaged block."""
+
 def describe(data: bytes) -> dict[str, Any]:
     """Tell how a block is encoded, from its header alone."""

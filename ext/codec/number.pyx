@@ -7,10 +7,11 @@ distinct left parts and the bits at the right. Format: docs/format/block-codecs.
 
 import numpy as np
 
+from libc.math cimport fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from tsengine.core.codec.dispatch cimport bit_length, is_decimal, kernels, packed_bytes
+from tsengine.core.codec.dispatch cimport DECIMAL_LIMIT, POWER, bit_length, is_decimal, kernels, packed_bytes
 from tsengine.core.codec.fields cimport get_byte, get_varint, put_varint
 from tsengine.core.codec.integer cimport (
     integer_bound,
@@ -42,17 +43,19 @@ cdef enum:
 
 cdef enum:
     EXPONENT_MAX = 15
-    EXPONENT_SINGLE_MAX = 9
-    SAMPLES = 32            # values that choose the mode
-    DISTINCT_SAMPLES = 64
-    DISTINCT_LIMIT = 32     # distinct values of the sample above which no dictionary is tried
+    # Above 21 bits a decimal that became a float32 has no fewer bits than the float32 itself.
+    SINGLE_LIMIT = 1 << 21
+    SAMPLES = 48            # values that choose the mode
+    DISTINCT_LIMIT = 24     # distinct values of the sample above which no dictionary is tried
     DICTIONARY_LIMIT = 255  # values of a dictionary
     SLOTS = 1024            # hash table of the dictionary, a power of two
+    FILTER_WORDS = 16       # a bit for each slot
     LEFTS = 8               # left parts of a split
     LEFT_BITS = 16
     SPLIT_OVERHEAD = 64     # first fields of a split and of its patches, bytes
-    # Bytes of a decimal block per value above which the others are tried as well.
+    # Bytes of a decimal block per value above which bit patterns are tried as well.
     DENSE_BYTES = 5
+    DENSE_BYTES_SINGLE = 2
 
 MODES = ("bits", "single", "decimal", "decimal_single", "dictionary", "split")
 
@@ -69,28 +72,56 @@ cdef enum:
 
 # ---- decimals ----
 
-# The smallest exponent that makes a decimal of most sampled values, or -1. One value raises it until it fits; a value that never
-# fits is an outlier, and too many of them mean that the block is not decimal.
+# Take up to SAMPLES values: evenly, each moved by a golden-ratio sequence, so that no period of the values hides from them.
+cdef int32_t take_sample(const double* values, int32_t n, double* sample) noexcept nogil:
+    cdef int32_t i, step = n // SAMPLES
+    if n <= SAMPLES:
+        memcpy(sample, values, n * sizeof(double))
+        return n
+    for i in range(SAMPLES):
+        sample[i] = values[i * step + ((i * 40503 & 65535) * step >> 16)]
+    return SAMPLES
+
+
+# The largest exponent at which `value` is still below the limit of decimals, or -1.
+cdef inline int32_t largest_exponent(double value, int32_t single) noexcept nogil:
+    cdef double limit = SINGLE_LIMIT if single else DECIMAL_LIMIT
+    cdef int32_t exponent = EXPONENT_MAX
+    while exponent >= 0 and not fabs(value) * POWER[exponent] < limit:
+        exponent -= 1
+    return exponent
+
+
+# The smallest exponent that makes decimals of most of the values, or -1. A value that is no decimal at its largest exponent is none
+# at a smaller one: such outliers cost one trial, and too many of them mean that the block is not decimal.
 cdef int32_t find_exponent(const double* values, int32_t n, int32_t single, int32_t hint) noexcept nogil:
-    cdef int32_t sample, trial, exponent = 0, outliers = 0, count = SAMPLES if n >= SAMPLES else n
-    cdef int32_t largest = EXPONENT_SINGLE_MAX if single else EXPONENT_MAX
+    cdef int32_t i, largest, exponent = 0, outliers = 0
     cdef double value
-    if 0 < hint <= largest and is_decimal(values[0], hint, single) and not is_decimal(values[0], hint - 1, single):
+    if 0 < hint <= EXPONENT_MAX and is_decimal(values[0], hint, single) and not is_decimal(values[0], hint - 1, single):
         exponent = hint  # what the first value would lead to
-    for sample in range(count):
-        value = values[sample * n // count]
+    for i in range(n):
+        value = values[i]
         if is_decimal(value, exponent, single):
             continue
-        trial = exponent + 1
-        while trial <= largest and not is_decimal(value, trial, single):
-            trial += 1
-        if trial <= largest:
-            exponent = trial
+        largest = largest_exponent(value, single)
+        if largest > exponent and is_decimal(value, largest, single):
+            exponent += 1
+            while not is_decimal(value, exponent, single):
+                exponent += 1
         else:
             outliers += 1
-            if 2 * outliers > count:
+            if 2 * outliers > n:
                 return -1
     return exponent
+
+
+cdef void find_wrong(const double* values, int32_t n, const uint64_t* wrong, uint16_t* positions, double* patches) noexcept nogil:
+    cdef int32_t i, found = 0
+    for i in range(n):
+        if wrong[i]:
+            positions[found] = <uint16_t> i
+            patches[found] = values[i]
+            found += 1
 
 
 # Patched values take the integer before them, so that they widen nothing.
@@ -107,25 +138,29 @@ cdef void fill_wrong(int64_t* integers, int32_t n, const uint64_t* wrong) noexce
             last = integers[i]
 
 
-# Returns 0 when more than half of the values are no decimals.
-cdef int64_t decimal_encode(const double* values, int32_t n, int32_t exponent, int32_t single, uint8_t* out) noexcept nogil:
+# Returns 0 when more than half of the values are no decimals. Raises the exponent once if many that are wrong have more digits than
+# the sample.
+cdef int64_t decimal_encode(const double* values, int32_t n, int32_t* exponent, int32_t single, uint8_t* out) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] integers
     cdef uint64_t[BLOCK_POINTS] wrong
     cdef uint16_t[BLOCK_POINTS] positions
     cdef double[BLOCK_POINTS] patches
     cdef uint8_t* cursor = out + 1
-    cdef int32_t i, found = 0, count = kernels.decimal_encode(values, n, exponent, single, integers, wrong)
+    cdef int32_t count, finer
+    count = kernels.decimal_encode(values, n, exponent[0], single, integers, wrong)
+    if count:
+        find_wrong(values, n, wrong, positions, patches)
+        finer = find_exponent(patches, count if count < SAMPLES else SAMPLES, single, -1) if 16 * count > n else -1
+        if finer > exponent[0]:
+            exponent[0] = finer
+            count = kernels.decimal_encode(values, n, finer, single, integers, wrong)
+            find_wrong(values, n, wrong, positions, patches)
     if 2 * count > n:
         return 0
-    out[0] = <uint8_t> ((MODE_DECIMAL_SINGLE if single else MODE_DECIMAL) | exponent << EXPONENT_SHIFT)
+    out[0] = <uint8_t> ((MODE_DECIMAL_SINGLE if single else MODE_DECIMAL) | exponent[0] << EXPONENT_SHIFT)
     if count:
         out[0] |= FLAG_PATCHED
         cursor = put_varint(cursor, <uint64_t> count)
-        for i in range(n):
-            if wrong[i]:
-                positions[found] = <uint16_t> i
-                patches[found] = values[i]
-                found += 1
         fill_wrong(integers, n, wrong)
     cursor += integer_encode(integers, n, cursor)
     if count:
@@ -194,26 +229,26 @@ cdef const uint8_t* bits_decode(const uint8_t* data, const uint8_t* end, uint8_t
 # ---- split ----
 
 # Choose on a sample where to cut, and the left parts that get a code: most frequent first. Returns the estimated bytes of the block.
-cdef int64_t split_plan(const double* values, int32_t n, int32_t* width, uint16_t* lefts, int32_t* left_count) noexcept nogil:
-    cdef uint16_t[DISTINCT_SAMPLES] sample
-    cdef uint16_t[DISTINCT_SAMPLES] parts
-    cdef int32_t[DISTINCT_SAMPLES] counts
+cdef int64_t split_plan(const double* sample, int32_t count, int32_t n, int32_t* width, uint16_t* lefts, int32_t* left_count) noexcept nogil:
+    cdef uint16_t[SAMPLES] tops
+    cdef uint16_t[SAMPLES] parts
+    cdef int32_t[SAMPLES] counts
     cdef uint64_t bits
     cdef uint16_t part
-    cdef int32_t i, j, cut, distinct, covered, coded, count = DISTINCT_SAMPLES if n >= DISTINCT_SAMPLES else n
+    cdef int32_t i, j, cut, distinct, covered, coded
     cdef int64_t cost, best = (<int64_t> 1) << 62
     for i in range(count):
-        memcpy(&bits, &values[i * n // count], 8)
+        memcpy(&bits, &sample[i], 8)
         part = <uint16_t> (bits >> (64 - LEFT_BITS))
         j = i
-        while j > 0 and sample[j - 1] > part:
-            sample[j] = sample[j - 1]
+        while j > 0 and tops[j - 1] > part:
+            tops[j] = tops[j - 1]
             j -= 1
-        sample[j] = part
+        tops[j] = part
     for cut in range(64 - LEFT_BITS, 64):
         distinct = 0
         for i in range(count):
-            part = sample[i] >> (cut - (64 - LEFT_BITS))
+            part = tops[i] >> (cut - (64 - LEFT_BITS))
             if distinct and parts[distinct - 1] == part:
                 counts[distinct - 1] += 1
             else:
@@ -320,20 +355,17 @@ cdef inline uint64_t slot_of(int64_t key) noexcept nogil:
     return (<uint64_t> key * <uint64_t> 0x9E3779B97F4A7C15) >> 54  # 10 bits: SLOTS
 
 
-cdef int32_t distinct_count(const double* values, int32_t n) noexcept nogil:
-    cdef uint64_t[DISTINCT_SAMPLES] seen
-    cdef uint64_t bits
-    cdef int32_t i, j, found = 0, count = DISTINCT_SAMPLES if n >= DISTINCT_SAMPLES else n
+# Distinct values, or a few less where two of them share a bit of the filter.
+cdef int32_t distinct_count(const double* sample, int32_t count) noexcept nogil:
+    cdef uint64_t[FILTER_WORDS] seen
+    cdef uint64_t bits, slot
+    cdef int32_t i, found = 0
+    memset(seen, 0, sizeof(seen))
     for i in range(count):
-        memcpy(&bits, &values[i * n // count], 8)
-        j = 0
-        while j < found and seen[j] != bits:
-            j += 1
-        if j == found:
-            if found == DISTINCT_LIMIT:
-                return found + 1
-            seen[found] = bits
-            found += 1
+        memcpy(&bits, &sample[i], 8)
+        slot = slot_of(<int64_t> bits)
+        found += not (seen[slot >> 6] >> (slot & 63)) & 1
+        seen[slot >> 6] |= <uint64_t> 1 << (slot & 63)
     return found
 
 
@@ -393,7 +425,7 @@ cdef int64_t dictionary_encode(const double* values, int32_t n, uint8_t* out) no
 # The entries: decimals if they are, else bit patterns.
 cdef int64_t plain_encode(const double* values, int32_t n, uint8_t* out) noexcept nogil:
     cdef int32_t exponent = find_exponent(values, n, False, -1)
-    cdef int64_t size = decimal_encode(values, n, exponent, False, out) if exponent >= 0 else 0
+    cdef int64_t size = decimal_encode(values, n, &exponent, False, out) if exponent >= 0 else 0
     return size if size else bits_encode(values, n, out)
 
 
@@ -418,35 +450,39 @@ cdef const uint8_t* dictionary_decode(const uint8_t* data, const uint8_t* end, d
 
 cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_t* exponent_hint) noexcept nogil:
     cdef uint8_t[SCRATCH] scratch
+    cdef double[SAMPLES] sample
     cdef uint16_t[LEFTS] lefts
-    cdef int32_t exponent, single = False, distinct, width = 0, left_count = 0
+    cdef int32_t count, exponent, single = False, distinct, width = 0, left_count = 0
     cdef int64_t size = 0, best = 0, bound = number_bound(n), estimate
-    exponent = find_exponent(values, n, False, exponent_hint[0])
+    count = take_sample(values, n, sample)
+    exponent = find_exponent(sample, count, False, exponent_hint[0])
     if exponent < 0:
         single = True
-        exponent = find_exponent(values, n, True, exponent_hint[0])
+        exponent = find_exponent(sample, count, True, exponent_hint[0])
     if exponent >= 0:
+        size = decimal_encode(values, n, &exponent, single, scratch)
         exponent_hint[0] = exponent
-        size = decimal_encode(values, n, exponent, single, scratch)
         if size and size < bound:
             memcpy(out, scratch, <size_t> size)
             best = size
-    distinct = distinct_count(values, n)
-    if distinct <= DISTINCT_LIMIT and distinct > 1:
+    distinct = DISTINCT_LIMIT + 1
+    if not best or 4 * best > n:  # less than two bits a value are left alone
+        distinct = distinct_count(sample, count)
+    if 1 < distinct <= DISTINCT_LIMIT:
         estimate = (<int64_t> n * bit_length(<uint64_t> (distinct - 1)) + 16 * distinct) // 8
         if not best or estimate < best:
             size = dictionary_encode(values, n, scratch)
             if size and size < bound and (not best or size < best):
                 memcpy(out, scratch, <size_t> size)
                 best = size
-    if best and best <= DENSE_BYTES * n:
+    if best and best <= (DENSE_BYTES_SINGLE if single else DENSE_BYTES) * n:
         return best
     size = bits_encode(values, n, scratch)
     if not best or size < best:
         memcpy(out, scratch, <size_t> size)
         best = size
     if out[0] != MODE_SINGLE:
-        estimate = split_plan(values, n, &width, lefts, &left_count)
+        estimate = split_plan(sample, count, n, &width, lefts, &left_count)
         if estimate < best:
             size = split_encode(values, n, width, lefts, left_count, scratch)
             if size < best:
@@ -515,6 +551,40 @@ def decode(data, int32_t n):
     return values[:n].copy()
 
 
+def encode_column(values) -> bytes:
+    cdef const double[::1] source = np.ascontiguousarray(values, np.float64)
+    cdef int64_t start = 0, count = source.shape[0], size = 0
+    cdef int32_t n
+    cdef int32_t exponent_hint = -1
+    cdef bytearray out = bytearray((count + BLOCK_POINTS - 1) // BLOCK_POINTS * number_bound(BLOCK_POINTS) + 1)
+    cdef uint8_t[::1] target = out
+    with nogil:
+        while start < count:
+            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
+            size += number_encode(&source[start], n, &target[size], &exponent_hint)
+            start += n
+    return bytes(target[:size])
+
+
+def decode_column(data, int64_t count):
+    cdef const uint8_t[::1] source = data
+    values = np.empty((count + BLOCK_POINTS - 1) // BLOCK_POINTS * BLOCK_POINTS, np.float64)
+    cdef double[::1] target = values
+    cdef int64_t start = 0, offset = 0, consumed = 0, size = source.shape[0]
+    cdef int32_t n
+    with nogil:
+        while start < count:
+            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
+            consumed = number_decode(&source[offset], size - offset, &target[start], n) if offset < size else -1
+            if consumed < 0:
+                break
+            offset += consumed
+            start += n
+    if consumed < 0:
+        raise CorruptionError("number block", offset=offset, expected="another block", found="inconsistent bytes")
+    return values[:count]
+
+
 def describe(data) -> dict:
     cdef const uint8_t[::1] source = data
     cdef uint64_t count = 0
@@ -525,7 +595,7 @@ def describe(data) -> dict:
     cursor = &source[1]
     end = &source[0] + source.shape[0]
     mode = source[0] & MODE_MASK
-    result = {"mode": MODES[mode]}
+    result = {"transform": MODES[mode]}
     if mode == MODE_SPLIT:
         if source.shape[0] < 3:
             raise CorruptionError("number block", expected="the fields of a split", found="too few bytes")

@@ -30,8 +30,9 @@ typedef struct {
     void (*shift)(const int64_t *values, int32_t n, int64_t base, int64_t *out);
     int32_t (*divide)(const int64_t *values, int32_t n, uint64_t divisor, int64_t *out);
     void (*scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t base);
+    void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t *out);
     void (*prefix)(int64_t *values, int32_t n, int64_t start);
-    void (*widths)(const int64_t *values, int32_t n, int32_t step, int64_t low, int64_t centre, uint16_t *from_low, uint16_t *from_centre);
+    void (*widths)(const int64_t *values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t *counts);
     int32_t (*decimal_encode)(const double *values, int32_t n, int32_t exponent, int32_t single, int64_t *out, uint64_t *wrong);
     void (*decimal_decode)(const int64_t *values, int32_t n, int32_t exponent, int32_t single, double *out);
     void (*ordered_encode)(const double *values, int32_t n, int64_t *out);
@@ -90,6 +91,7 @@ static inline double bits_double(uint64_t bits) {
 #define ROUNDING_SHIFT 6755399441055744.0
 #define ROUNDING_BITS 0x4338000000000000ull
 #define DECIMAL_LIMIT 2251799813685248.0 /* 2^51 */
+#define DECIMAL_LIMIT_BITS 0x4320000000000000ull
 
 static inline double integer_double(int64_t value) {
     return bits_double((uint64_t)value + ROUNDING_BITS) - ROUNDING_SHIFT;

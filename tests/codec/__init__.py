@@ -1,0 +1,1 @@
+"""Tests of floor 1: blocks of integers and numbers, and the checksum."""
