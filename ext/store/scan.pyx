@@ -151,9 +151,9 @@ cdef class SeriesScan:
             segment = <Segment> source
             segment.decode(ref.block, self.kind, into, self.map_of(ref.source, segment.footer.dictionary[ref.block], into))
         else:
+            # With the GIL: a writer that adds a string may move the table that the map looks into.
             map = self.map_of(ref.source, 0, into)
-            with nogil:
-                into.append(&self.views[ref.block], 0, self.views[ref.block].count, map)
+            into.append(&self.views[ref.block], 0, self.views[ref.block].count, map)
         if not ref.is_whole:
             self.filter(into, begin, self.sources[ref.source][1])
         return 0
