@@ -13,7 +13,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.calendar cimport period_number, period_start
-from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport (
     BATCH_BYTES,
     BATCH_POINTS,
@@ -98,8 +98,10 @@ cdef const char* find_fault(const uint8_t* data, int64_t size, BatchView* view) 
     if view.string_offsets[0] != 0 or view.string_offsets[strings] != header.string_bytes:
         return "string table"
     for i in range(strings):
-        if view.string_offsets[i] > view.string_offsets[i + 1]:
+        if view.string_offsets[i] > view.string_offsets[i + 1] or view.string_offsets[i + 1] > header.string_bytes:
             return "string table"
+        if not utf8_is_valid(view.strings + view.string_offsets[i], view.string_offsets[i + 1] - view.string_offsets[i]):
+            return "text"
     for i in range(header.count):
         kind = view.kind[i * view.step[COLUMN_KIND]]
         if kind >= KIND_COUNT:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -30,7 +30,7 @@ class WirePoint(msgspec.Struct, gc=False):
     serie: str | float | None = None
     time: str | float | None = None
     location: dict[str, Any] | None = None
-    metadata: msgspec.Raw = msgspec.Raw(b"null")  # `Raw | None` would take nothing but null
+    metadata: msgspec.Raw = cast(msgspec.Raw, None)  # Raw takes null, too; msgspec would take `Raw | None` as null alone
 
 
 class PackedPoint(msgspec.Struct, gc=False):

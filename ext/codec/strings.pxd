@@ -9,6 +9,9 @@ cdef struct StringEntry:
     uint32_t hash
 
 
+cdef bint utf8_is_valid(const char* text, int64_t size) noexcept nogil
+
+
 cdef class StringTable:
     """Distinct byte strings, numbered 0, 1, 2 ... in order of first use."""
 

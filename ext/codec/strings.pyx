@@ -1,6 +1,6 @@
 """Distinct byte strings, numbered in order of first use: the dictionary behind text, units, metadata and names."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memcmp, memcpy
 
@@ -29,6 +29,48 @@ cdef inline uint32_t string_hash(const char* data, uint32_t size) noexcept nogil
         state ^= state >> 32
     state *= 0xD6E8FEB86659FD93ULL
     return <uint32_t> (state >> 32)
+
+
+cdef bint utf8_is_valid(const char* text, int64_t size) noexcept nogil:
+    """Whether the bytes are UTF-8 as Python decodes it: shortest forms, no surrogates, at most U+10FFFF."""
+    cdef const uint8_t* data = <const uint8_t*> text
+    cdef uint64_t word
+    cdef uint8_t first, low, high
+    cdef int64_t at = 0, tail
+    while at < size:
+        if size - at >= 8:
+            memcpy(&word, data + at, 8)
+            if word & 0x8080808080808080ULL == 0:
+                at += 8
+                continue
+        first = data[at]
+        at += 1
+        if first < 0x80:
+            continue
+        # The second byte's range is what rules out long forms, surrogates and too large code points.
+        low, high = 0x80, 0xBF
+        if 0xC2 <= first <= 0xDF:
+            tail = 1
+        elif 0xE0 <= first <= 0xEF:
+            tail = 2
+            low = 0xA0 if first == 0xE0 else low
+            high = 0x9F if first == 0xED else high
+        elif 0xF0 <= first <= 0xF4:
+            tail = 3
+            low = 0x90 if first == 0xF0 else low
+            high = 0x8F if first == 0xF4 else high
+        else:
+            return False
+        if size - at < tail or not low <= data[at] <= high:
+            return False
+        at += 1
+        tail -= 1
+        while tail:
+            if data[at] & 0xC0 != 0x80:
+                return False
+            at += 1
+            tail -= 1
+    return True
 
 
 cdef class StringTable:

@@ -47,6 +47,7 @@ from tsengine.core.limits cimport (
     GROUP_CHARS,
     GROUP_TEXT,
     KIND_BOOLEAN,
+    KIND_COUNT,
     KIND_INTEGER,
     KIND_NONE,
     KIND_NUMBER,
@@ -66,7 +67,6 @@ from tsengine.errors import InputError, LimitError
 import_datetime()
 
 cdef object encode_json = msgspec.json.Encoder().encode
-cdef object decode_json = msgspec.json.Decoder().decode
 cdef object Raw = msgspec.Raw
 
 # Builders keep their memory from batch to batch. A list, not one builder: reading an attribute may run foreign code that
@@ -89,6 +89,13 @@ cdef void give_back(BatchBuilder builder):
 
 cdef object invalid(uint32_t i, str problem):
     return InputError(f"Invalid data at index {i}: {problem}", index=i)
+
+
+cdef double as_double(object number, uint32_t i, str field) except? -1:
+    try:
+        return <double> number
+    except OverflowError:
+        raise invalid(i, f"{field} is too large for a float64") from None
 
 
 cdef const char* utf8_of(str text, Py_ssize_t* size, uint32_t i, str field) except NULL:
@@ -154,7 +161,7 @@ cdef int put_value(BatchBuilder builder, object value, uint32_t i, bint wire) ex
         builder.value[i] = value
         builder.kind[i] = KIND_INTEGER
     elif isinstance(value, (int, float)):
-        number = value
+        number = as_double(value, i, "value")
         memcpy(&builder.value[i], &number, 8)
         builder.kind[i] = KIND_NUMBER
     elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:       # a numpy scalar
@@ -218,8 +225,8 @@ cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1
     for part in (lat, lng):
         if isinstance(part, bool) or not isinstance(part, (int, float)):
             raise invalid(i, "location must be {lat, lng} or a GeoJSON Point with coordinates [lng, lat]")
-    cell.lat = lat
-    cell.lng = lng
+    cell.lat = as_double(lat, i, "location lat")
+    cell.lng = as_double(lng, i, "location lng")
     if not -90 <= cell.lat <= 90:
         raise invalid(i, "location lat must be between -90 and 90")
     if not -180 <= cell.lng <= 180:
@@ -262,7 +269,10 @@ cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
         return now_us
     if PyDateTime_Check(time):
         if datetime_tzinfo(time) is not None and datetime_tzinfo(time) is not UTC:
-            time = time.astimezone(UTC)
+            try:
+                time = time.astimezone(UTC)
+            except OverflowError:
+                raise invalid(i, "time must lie in the years 1 to 9999, UTC") from None
         return days_from_civil(datetime_year(time), datetime_month(time), datetime_day(time)) * DAY_US + (
             (datetime_hour(time) * 60 + datetime_minute(time)) * 60 + datetime_second(time)
         ) * <int64_t> 1000000 + datetime_microsecond(time)
@@ -303,7 +313,7 @@ cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
         return time_us - (time_us % 1000 + 1000) % 1000
     if type(time) is bool or not isinstance(time, (int, float)):
         raise invalid(i, "time must be ISO 8601 text or Unix milliseconds")
-    number = floor(time)
+    number = floor(as_double(time, i, "time"))
     if not (isfinite(number) and <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX):
         raise invalid(i, "time must lie in the years 1 to 9999 (a number means milliseconds since 1970)")
     return <int64_t> number * 1000
@@ -370,6 +380,8 @@ def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
     builder.reserve(<uint32_t> min(<Py_ssize_t> len(points), <Py_ssize_t> BATCH_POINTS + 1))
     try:
         for point in points:
+            if i == builder.capacity:       # foreign code (a property, a time zone) made the list longer meanwhile
+                builder.reserve(i + 1)
             if wire:
                 put_wire_point(builder, point, now, i)
             elif type(point) is dict:
@@ -380,6 +392,8 @@ def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
                 except AttributeError:
                     raise invalid(i, f"a point must be a tsengine.Point or a dict, not {type(point).__name__}") from None
             i += 1
+        if i == 0:
+            raise LimitError("a batch holds at least one point, not none")
         builder.count = i
         record = builder.finish(now)
     finally:
@@ -471,14 +485,7 @@ def from_columns(
         record = batch_layout(&header, strings, &view)
         memcpy(<void*> view.time, &time[0], 8 * <size_t> n)
         remap(variable, name_numbers, n, <uint32_t*> view.variable, "variable")
-        memcpy(<void*> view.kind, &kind[0], 1 if kind.shape[0] == 1 else n)
-        if value.shape[0] != n:
-            raise InputError(f"value: shape ({value.shape[0]},) does not fit time's ({n},)")
-        memcpy(<void*> view.value, &value[0], 8 * <size_t> n)
-        if text_numbers:
-            for i in range(n):
-                if view.kind[i * view.step[COLUMN_KIND]] == KIND_TEXT:
-                    (<int64_t*> view.value)[i] = text_numbers[value[i]]
+        fill_values(kind, value, text_numbers, n, <uint8_t*> view.kind, <int64_t*> view.value)
         if unit is not None:
             remap(unit, unit_numbers, n, <uint32_t*> view.unit, "unit")
         if metadata is not None:
@@ -490,6 +497,29 @@ def from_columns(
     finally:
         give_back(check)
     return record
+
+
+cdef int fill_values(const uint8_t[::1] kind, const int64_t[::1] value, list text_numbers, uint32_t n, uint8_t* kinds, int64_t* values) except -1:
+    """Write kinds and values; a text's index becomes its number in the batch's string table."""
+    cdef int64_t step = 0 if kind.shape[0] == 1 else 1
+    cdef const int64_t[::1] table
+    cdef uint32_t i
+    if kind.shape[0] != n and step:
+        raise InputError(f"kind: shape ({kind.shape[0]},) does not fit time's ({n},)")
+    if value.shape[0] != n:
+        raise InputError(f"value: shape ({value.shape[0]},) does not fit time's ({n},)")
+    import numpy
+    table = numpy.array(text_numbers, dtype=numpy.int64)
+    for i in range(n):
+        kinds[i * step] = kind[i * step]
+        values[i] = value[i]
+        if kind[i * step] >= KIND_COUNT:
+            raise InputError(f"Invalid data at index {i}: {kind[i * step]} is not the kind of a value", index=i)
+        if kind[i * step] == KIND_TEXT:
+            if not 0 <= value[i] < table.shape[0]:
+                raise InputError(f"value: index {value[i]} is outside its dictionary of {table.shape[0]}", index=i)
+            values[i] = table[value[i]]
+    return 0
 
 
 cdef int remap(const uint32_t[::1] indices, list numbers, uint32_t n, uint32_t* target, str field) except -1:

@@ -22,7 +22,7 @@ cdef class Arena:
         """Return memory of this size (at least 8 bytes), aligned to 8, that stay valid as long as the arena does."""
         cdef size_t rounded = (max(size_bytes, <size_t> 1) + 7) & ~<size_t> 7
         cdef void* taken
-        if rounded > self.free_bytes:
+        if rounded > self.free_bytes or self.free == NULL:      # NULL would mean failure, also for no bytes at all
             self._grow(rounded)
         taken = self.free
         self.free += rounded

@@ -15,6 +15,7 @@ from cpython.exc cimport PyErr_NoMemory
 from tsengine.core.batch cimport GroupCell, LocationCell
 from tsengine.core.codec.integer cimport integer_bound, integer_decode, integer_encode
 from tsengine.core.codec.number cimport number_bound, number_decode, number_encode
+from tsengine.core.codec.strings cimport utf8_is_valid
 from tsengine.core.limits cimport (
     BLOCK_POINTS,
     GROUP_AUTO,
@@ -442,6 +443,8 @@ cdef int decode_strings(
             if cells[i] < 0 or cells[i] - 1 > size - at:
                 return 0
             used = cells[i] - 1
+            if not utf8_is_valid(<const char*> data + at, used):
+                return 0
             cells[i] = into.strings.add(<const char*> data + at, <uint32_t> used) + 1
             at += used
     return at == size

@@ -302,6 +302,8 @@ cdef class Memtable:
         if strings > self.cache_strings:
             free(self.cache)
             free(self.string_cache)
+            self.cache = NULL
+            self.string_cache = NULL
             self.cache_strings = 0
             self.cache = <MemtableSeries**> calloc(<int64_t> strings * 2 * KIND_COUNT, sizeof(void*))
             self.string_cache = <uint32_t*> calloc(<int64_t> strings * 2, sizeof(uint32_t))

@@ -8,7 +8,7 @@ point in time, and the directories of the inputs.
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
 
 from tsengine.core.limits cimport BLOCK_POINTS
-from tsengine.core.store.points cimport WANT_ALL, PointBuffer
+from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
 from tsengine.core.store.scan cimport BlockRef, SeriesScan
 from tsengine.core.store.seal cimport BlockCutter
 from tsengine.core.store.segment cimport Segment
@@ -35,6 +35,7 @@ cdef int merge_series(SeriesScan scan, BlockCutter cutter, uint32_t device, byte
     cdef PointBuffer ready
     cdef BlockRef* ref
     cdef Segment segment
+    cdef Columns rest
     cdef int64_t i, last_time = INT64_MIN, frontier
     scan.pending = pending
     for i in range(scan.ref_count):
@@ -56,7 +57,10 @@ cdef int merge_series(SeriesScan scan, BlockCutter cutter, uint32_t device, byte
             elif scan.pending.count > 4 * BLOCK_POINTS:
                 ready = scan.split(frontier)
                 if ready is not None:
-                    cutter.cut(ready, ready.strings, device, name, len(name), period, True)
+                    cutter.cut(ready, ready.strings, device, name, len(name), period, False)
+                    # What is left is no full block: it goes on with the points that follow, which are sorted when they are loaded.
+                    ready.view(0, ready.count, &rest)
+                    scan.pending.append(&rest, 0, ready.count, StringMap(ready.strings, scan.pending.strings))
         last_time = max(last_time, ref.last_time)
     return cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, True)
 

@@ -175,12 +175,6 @@ cdef class PointBuffer:
                 break
         self.count += count
 
-    cdef void keep(self, int64_t start, int64_t low, int64_t high) noexcept nogil:
-        """Of the points behind `start` keep only start + low .. start + high."""
-        if low:
-            self._shift(start, start + low, high - low)
-        self.count = start + high - low
-
     cdef void drop(self, int64_t low, int64_t high) noexcept nogil:
         """Remove points low .. high."""
         self._shift(low, high, self.count - high)

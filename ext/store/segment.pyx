@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 
 from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
 from tsengine.core.codec.crc32c cimport crc32c
-from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
 from tsengine.core.os.mapping cimport Mapping
 from tsengine.core.store.block cimport STATS_NOT_FINITE, block_decode
@@ -121,6 +121,8 @@ cdef const char* find_series_fault(const SegmentFooter* footer) noexcept nogil:
             return "series blocks"
         if footer.series_name[series + 1] > counts.name_bytes or footer.series_first_block[series + 1] > counts.block_count:
             return "series bounds"
+        if not utf8_is_valid(footer.names + footer.series_name[series], footer.series_name[series + 1] - footer.series_name[series]):
+            return "series names"
         if footer.series_kind[series] >= KIND_COUNT:
             return "series kind"
         if series and compare_series(
@@ -186,7 +188,7 @@ cdef class Segment:
         cdef int64_t size = self.file.size_bytes
         cdef const uint8_t* trailer
         cdef SegmentCounts counts
-        cdef uint64_t offset, length
+        cdef uint64_t offset, length, footer_end
         cdef uint32_t crc
         cdef const char* fault
         if size < SEGMENT_HEADER_BYTES + SEGMENT_TRAILER_BYTES:
@@ -200,10 +202,8 @@ cdef class Segment:
             raise self.damaged("segment trailer", size - 8, "no end mark; the file is cut short or overwritten")
         offset = read_u64(trailer)
         length = read_u64(trailer + 8)
-        if (
-            offset < SEGMENT_HEADER_BYTES or offset % 8 or offset > <uint64_t> (size - SEGMENT_TRAILER_BYTES)
-            or length != <uint64_t> (size - SEGMENT_TRAILER_BYTES) - offset
-        ):
+        footer_end = <uint64_t> (size - SEGMENT_TRAILER_BYTES)
+        if offset < SEGMENT_HEADER_BYTES or offset % 8 or offset > footer_end or length != footer_end - offset:
             raise self.damaged("segment trailer", size - SEGMENT_TRAILER_BYTES, f"a footer of {length} bytes at {offset}")
         with nogil:
             crc = crc32c(data + offset, length + 16, 0)
@@ -261,6 +261,8 @@ cdef class Segment:
         for i in range(entries):
             if read_u16(data + 2 * i) > length - at:
                 raise self.damaged("dictionary", offset, "a string past its end")
+            if not utf8_is_valid(<const char*> data + at, read_u16(data + 2 * i)):
+                raise self.damaged("dictionary", offset, "text that is not UTF-8")
             table.borrow(<const char*> data + at, read_u16(data + 2 * i))
             at += read_u16(data + 2 * i)
         if at != length:

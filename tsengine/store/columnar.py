@@ -14,6 +14,7 @@ Invariants:
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -34,6 +35,7 @@ from tsengine.types import DeviceInfo
 logger = logging.getLogger(__name__)
 
 SUFFIX, TEMPORARY_SUFFIX = ".seg", ".seg.tmp"
+OWN_NAME = re.compile(r"[0-9a-f]{16}\.seg(\.tmp)?")
 
 ADMIT_TIMEOUT_S = 10.0
 """Longest time a writer waits for a seal when memory is full, seconds; after it BusyError."""
@@ -118,7 +120,7 @@ class ColumnarStore:
         """Remove files of unfinished seals and merges; other names are left alone."""
         live = {segment.path.name for segment in self._view.segments}
         for path in self._folder.iterdir():
-            if path.name.endswith((SUFFIX, TEMPORARY_SUFFIX)) and path.name not in live:
+            if OWN_NAME.fullmatch(path.name) and path.name not in live:
                 remove_file(path)
 
     # --- writes: called by the log's committing thread, in log order -------------------------------------------------
@@ -236,18 +238,22 @@ class ColumnarStore:
     ) -> list[LiveSegment]:
         """Put the segments that `work` writes in the place of old ones (the caller holds `maintenance`); return them.
 
-        Tombstones that hide nothing any more are forgotten in the same commit.
+        Tombstones that hide nothing any more are forgotten in the same commit. If `drop_points` removed one of the old segments
+        meanwhile, its points may be in what was written: that is thrown away, nothing changes, and the list is empty.
         """
         first = min(segment.entry.first_log_seq for segment in old)
         last = max(segment.entry.last_log_seq for segment in old)
         added = self._write(work, first, last, tier)
         with self._lock:
+            if any(segment not in self._view.segments for segment in old):
+                self._unlink(added)
+                return []
             segments = tuple(segment for segment in self._view.segments if segment not in old) + tuple(added)
             spent = [
                 tombstone
                 for tombstones in self._view.tombstones.values()
                 for tombstone in tombstones
-                if not any(touches(segment.entry, tombstone) for segment in segments)
+                if not any(hides(tombstone, segment) for segment in segments)
                 and not any(table.memtable.last_log_seq < tombstone.log_seq for table in self._view.frozen)
             ]
             self.manifest.commit(
@@ -380,6 +386,17 @@ def touches(entry: SegmentEntry, tombstone: Tombstone) -> bool:
         and entry.first_us <= tombstone.end_us
         and entry.last_us >= tombstone.start_us
     )
+
+
+def hides(tombstone: Tombstone, live: LiveSegment) -> bool:
+    """Whether a tombstone may hide points of a segment, told by the blocks of its device. Cost: opens a segment that it touches."""
+    if not touches(live.entry, tombstone):
+        return False
+    try:
+        blocks = live.open().device_blocks(tombstone.device)
+    except TsengineError:  # a damaged segment keeps its tombstones, and does not keep others from being merged
+        return True
+    return any(first_us <= tombstone.end_us and last_us >= tombstone.start_us for first_us, last_us, _ in blocks)
 
 
 def is_covered(entry: SegmentEntry, tombstone: Tombstone) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from tsengine.core.store.merge import merge
 from tsengine.core.store.segment import Segment
-from tsengine.store.columnar import ColumnarStore, Interval, LiveSegment, hidden_in, touches
+from tsengine.store.columnar import ColumnarStore, Interval, LiveSegment, hidden_in, hides
 from tsengine.store.period import TIME_MIN_US, kept_from
 from tsengine.types import DeviceInfo
 
@@ -101,13 +101,17 @@ def compact_all(store: ColumnarStore, device_of: DeviceOf, now_us: int | None, p
 
 
 def is_improvable(store: ColumnarStore, month: list[LiveSegment], device_of: DeviceOf, now_us: int | None) -> bool:
+    """Whether a merge of a month's segments would leave something out; a second merge right after one never does."""
     if len(month) > 1:
         return True
     live = month[0]
-    if any(touches(live.entry, tombstone) for known in store.view.tombstones.values() for tombstone in known):
+    if any(hides(tombstone, live) for known in store.view.tombstones.values() for tombstone in known):
         return True
-    for device in live.open().devices():
+    segment = live.open()
+    for device in segment.devices():
         info = device_of(device)
-        if info is None or (now_us is not None and kept_from(info, now_us) > live.entry.first_us):
+        if info is None:
+            return True
+        if now_us is not None and kept_from(info, now_us) > min(first_us for first_us, _, _ in segment.device_blocks(device)):
             return True
     return False

@@ -10,12 +10,16 @@ from tsengine.types import DeviceInfo, to_datetime
 
 TIME_MIN_US, TIME_MAX_US = TIMES
 
+ID_CHARS_MAX = 25
+"""Longest id of a chunk, characters: the one of all time."""
+
 
 def chunk_bounds(number: int, period: str | None) -> tuple[int, int]:
     """Return the first and the last microsecond of a chunk; a device without periods has one chunk for all time."""
     if period is None:
         return TIME_MIN_US, TIME_MAX_US
-    return start_of(number, period), start_of(number + 1, period) - 1
+    # The last week of the year 9999 ends in a year that no datetime has.
+    return start_of(number, period), min(start_of(number + 1, period) - 1, TIME_MAX_US)
 
 
 def chunk_id(number: int, period: str | None) -> str:
@@ -31,7 +35,7 @@ def parse_chunk_id(text: str, period: str | None) -> int:
         InputError: the text is not the id of a chunk of this period.
     """
     start, _, end = text.partition("_")
-    if start.removeprefix("-").isdecimal() and end.removeprefix("-").isdecimal():
+    if len(text) <= ID_CHARS_MAX and start.removeprefix("-").isdecimal() and end.removeprefix("-").isdecimal():
         start_us = int(start) * 1_000_000
         if TIME_MIN_US <= start_us <= TIME_MAX_US:
             number = period_of(start_us, period)
