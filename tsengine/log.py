@@ -36,6 +36,7 @@ class Log(Protocol):
         Raises:
             CorruptionError: an acknowledged record is damaged or missing; nothing was changed on disk.
         """
+        ...
 
     def append(self, record: bytes) -> int:
         """Stage a record and return its sequence. It is durable and applied when `wait` returned for that sequence.
@@ -47,20 +48,24 @@ class Log(Protocol):
             LimitError: the record is above BATCH_BYTES.
             StorageError: the log failed before; reopen the store. ClosedError: it is closed.
         """
+        ...
 
-    def wait(self, seq: int) -> None:
-        """Return when the record is durable (as the durability says) and applied.
+    def wait(self, ticket: int) -> None:
+        """Return when the record that `append` returned this for is durable (as the durability says) and applied.
 
         Raises:
             StorageFullError: its group did not fit on the disk; it is not stored, and the log goes on.
             StorageError: the log failed; what was not waited for successfully is in doubt until the store is reopened.
         """
+        ...
 
-    def is_done(self, seq: int) -> bool:
+    def is_done(self, ticket: int) -> bool:
         """Tell whether `wait` would return at once; raises what `wait` would raise. Never blocks."""
+        ...
 
     def nudge(self) -> None:
         """Have everything staged committed soon by a background thread, though nobody waits."""
+        ...
 
     def add_listener(self, listener: Listener) -> None: ...
 
@@ -72,16 +77,20 @@ class Log(Protocol):
         Raises:
             NotFoundError: they were trimmed. CorruptionError: damaged. (Both when iterated.)
         """
+        ...
 
     def trim(self, seq: int) -> None:
         """Say that records up to `seq` are not needed any more; their space is freed when it can be."""
+        ...
 
     def close(self) -> None:
         """Commit what is staged and stop. Later calls raise ClosedError."""
+        ...
 
     @property
     def last_seq(self) -> int:
         """The last sequence promised; wait for it to have everything so far durable."""
+        ...
 
     @property
     def durable_seq(self) -> int: ...
@@ -92,6 +101,7 @@ class Log(Protocol):
     @property
     def size_bytes(self) -> int:
         """Bytes that the log holds on disk."""
+        ...
 
 
 class Recovered(NamedTuple):

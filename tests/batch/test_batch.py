@@ -129,4 +129,6 @@ def test_large_batch_keeps_its_order() -> None:
 @QUICK
 def test_a_builder_that_is_used_again_forgets_the_batch_before(several: list[list[dict[str, Any]]]) -> None:
     for given_points in several:
-        assert [exact(row) for row in batch.rows(record_of(1, given_points, 1))] == [exact(row) for row in expected_rows(1, given_points, 1)]
+        assert [exact(row) for row in batch.rows(record_of(1, given_points, 1))] == [
+            exact(row) for row in expected_rows(1, given_points, 1)
+        ]

@@ -322,7 +322,9 @@ def test_wire_metadata_is_accepted_and_kept_as_it_came() -> None:
 
 
 def test_wire_ignores_what_it_does_not_know() -> None:
-    row = one_wire('{"variable":"T","value":1,"origin":"x","id":"y","device":"z","created_at":"w","location":{"type":"Point","coordinates":[-48.5,-27.5,10]}}')
+    row = one_wire(
+        '{"variable":"T","value":1,"origin":"x","id":"y","device":"z","created_at":"w","location":{"type":"Point","coordinates":[-48.5,-27.5,10]}}'
+    )
     assert (row.variable, row.lat, row.lng) == ("t", -27.5, -48.5)
 
 

@@ -29,9 +29,7 @@ Source = tuple[Memtable | Segment, list[tuple[int, int]]]
 
 def exact(row: Row) -> tuple[Any, ...]:
     """A row that compares by bits: NaN equals itself, 0.0 is not -0.0, 1 is not 1.0 nor True."""
-    return tuple(
-        (type(part).__name__, struct.pack("<d", part)) if isinstance(part, float) else (type(part).__name__, part) for part in row
-    )
+    return tuple((type(part).__name__, struct.pack("<d", part)) if isinstance(part, float) else (type(part).__name__, part) for part in row)
 
 
 def expected_rows(device: int, points: Sequence[dict[str, Any]], first_sequence: int, received_us: int = RECEIVED_US) -> list[Row]:
@@ -129,8 +127,17 @@ def read_segment(segment: Segment) -> list[Row]:
     return [row for device in segment.devices() for row in read_all([(segment, [])], device)]
 
 
-def random_points(generator: random.Random, count: int, *, kinds: Sequence[int] = (KIND_NUMBER,), variables: Sequence[str] = ("t",),
-                  start_us: int = JANUARY_2024_US, span_us: int = 10 * 86_400_000_000, late: float = 0.1, rich: bool = True) -> list[dict[str, Any]]:
+def random_points(
+    generator: random.Random,
+    count: int,
+    *,
+    kinds: Sequence[int] = (KIND_NUMBER,),
+    variables: Sequence[str] = ("t",),
+    start_us: int = JANUARY_2024_US,
+    span_us: int = 10 * 86_400_000_000,
+    late: float = 0.1,
+    rich: bool = True,
+) -> list[dict[str, Any]]:
     """Many points over a span: mostly ascending, some late, some at equal times; with units, groups, locations and metadata if rich."""
     points = []
     time_us = start_us
@@ -140,7 +147,11 @@ def random_points(generator: random.Random, count: int, *, kinds: Sequence[int] 
             time_us = start_us + generator.randrange(span_us)
         elif generator.random() < 0.05 and points:
             time_us = points[-1]["time"]
-        point: dict[str, Any] = {"variable": generator.choice(variables), "time": time_us, "value": random_value(generator, generator.choice(kinds))}
+        point: dict[str, Any] = {
+            "variable": generator.choice(variables),
+            "time": time_us,
+            "value": random_value(generator, generator.choice(kinds)),
+        }
         if rich:
             if generator.random() < 0.5:
                 point["unit"] = generator.choice(("°C", "F", ""))

@@ -10,7 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.making import KIND_NUMBER, KIND_TEXT, RECEIVED_US, Fed, exact, ordered, random_points, read_all, record_of, scan_of, series_of
+from tests.store.making import (
+    KIND_NUMBER,
+    KIND_TEXT,
+    RECEIVED_US,
+    Fed,
+    exact,
+    ordered,
+    random_points,
+    read_all,
+    record_of,
+    scan_of,
+    series_of,
+)
 from tests.strategies import PERIODS, QUICK, any_times, batches, border_times
 from tsengine.core.calendar import period_of
 from tsengine.core.store.memtable import Memtable
@@ -47,7 +59,14 @@ def test_period_counts(data: st.DataObject, period: str | None) -> None:
 
 def test_holds_tells_by_the_bounds_of_each_series() -> None:
     memtable, fed = Memtable(), Fed()
-    fed.feed(memtable, [{"variable": "a", "value": 1, "time": 100}, {"variable": "a", "value": 1, "time": 300}, {"variable": "b", "value": 1, "time": 900}])
+    fed.feed(
+        memtable,
+        [
+            {"variable": "a", "value": 1, "time": 100},
+            {"variable": "a", "value": 1, "time": 300},
+            {"variable": "b", "value": 1, "time": 900},
+        ],
+    )
     for start, end, held in ((100, 100, True), (0, 99, False), (101, 299, True), (301, 899, False), (900, 900, True), (901, 2000, False)):
         assert memtable.holds(fed.device, start, end) is held
     assert not memtable.holds(8, 0, 1000)

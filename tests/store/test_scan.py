@@ -119,7 +119,12 @@ def test_many_blocks_with_overlaps(tmp_path: Path, seed: int) -> None:
         rows: list[Row] = []
         for _ in range(3):
             points = random_points(
-                generator, 1500, kinds=(KIND_NUMBER, KIND_TEXT), start_us=start, span_us=generator.choice((1, 30)) * day_us, late=generator.choice((0, 0.2))
+                generator,
+                1500,
+                kinds=(KIND_NUMBER, KIND_TEXT),
+                start_us=start,
+                span_us=generator.choice((1, 30)) * day_us,
+                late=generator.choice((0, 0.2)),
             )
             rows += fed.feed(memtable, points)
         hidden = [(start, start + day_us // 2)] if generator.random() < 0.5 else []
@@ -150,7 +155,9 @@ def test_times_at_the_ends_of_time(tmp_path: Path) -> None:
     sources: list[Source] = [(segment, []) for segment in seal_to(tmp_path, memtable, {7: "week"})] + [(active, [])]
     check(sources, fed.device, ordered(rows))
     assert scan_of(sources, 7, b"t", KIND_NUMBER, -(2**63), 2**63 - 1).count() == 8
-    assert [row.time_us for row in scan_of(sources, 7, b"t", KIND_NUMBER, -(2**63), 2**63 - 1, reverse=True).collect().rows(7, "t")][-1] == TIME_MAX_US
+    assert [row.time_us for row in scan_of(sources, 7, b"t", KIND_NUMBER, -(2**63), 2**63 - 1, reverse=True).collect().rows(7, "t")][
+        -1
+    ] == TIME_MAX_US
     assert scan_of(sources, 7, b"t", KIND_NUMBER, 5, 1).count() == 0
 
 
