@@ -184,7 +184,7 @@ def typed_value(value: Any, type: str) -> Value:
         case "integer":
             return to_integer(value, "value")
         case "boolean":
-            if value in (True, False, "true", "false") and not isinstance(value, (int, float)) or isinstance(value, bool):
+            if isinstance(value, bool) or value in ("true", "false"):
                 return value in (True, "true")
         case "none":
             if value is None:

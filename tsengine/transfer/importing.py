@@ -201,7 +201,7 @@ class Import:
             )
         if not resume and found.rows:
             raise InputError(
-                f"an earlier import of this file stopped after {found.rows} rows ({self._path}); resume it, or remove that file to start again"
+                f"an earlier import of this file stopped after {found.rows} rows; resume it, or remove {self._path} to start again"
             )
         return found if resume else state
 
