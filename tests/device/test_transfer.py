@@ -237,7 +237,7 @@ def test_a_name_for_files_of_time_and_value(db: Engine) -> None:
     pq.write_table(table, file)
     imported(db, device, file.getvalue(), "parquet", variable="outside")
     assert [(point.variable, point.value) for point in device.points(order="asc")] == [("outside", 20.0), ("outside", "text")]
-    with pytest.raises(InputError, match="already|has a column"):
+    with pytest.raises(InputError, match="has a column"):
         imported(db, device, "variable,time_us\n", variable="x")
 
 
@@ -313,7 +313,7 @@ def test_a_value_that_is_not_of_its_type_is_bad(db: Engine, type: str) -> None:
 )
 def test_bad_lines_of_json(db: Engine, line: str) -> None:
     text = f'{{"variable":"v","time_us":1}}\n{line}\n'.encode("utf-8", "surrogateescape")
-    with pytest.raises(InputError, match="^line 2: "):
+    with pytest.raises(InputError, match=r"^line 2: "):
         imported(db, make_device(db), text, "jsonl")
     assert imported(db, make_device(db), text, "jsonl", skip_bad_rows=True).skipped == 1
 
@@ -331,7 +331,7 @@ def test_bad_rows_of_tables(db: Engine) -> None:
     file = io.BytesIO()
     pq.write_table(table, file)
     device = make_device(db)
-    with pytest.raises(InputError, match="row 2: .*row 3: .*row 4: .*row 5: .*row 6: "):
+    with pytest.raises(InputError, match=r"row 2: .*row 3: .*row 4: .*row 5: .*row 6: "):
         imported(db, device, file.getvalue(), "parquet")
     assert device.count() == 0
     assert imported(db, device, file.getvalue(), "parquet", skip_bad_rows=True).skipped == 5
@@ -354,7 +354,7 @@ def test_a_full_device_is_not_a_bad_row(db: Engine) -> None:
 
 @pytest.mark.parametrize("header", ["", "a;b", "variable,value", "time,value", "variable,time,time", "variable,time,time_us", '"'])
 def test_headers_that_say_too_little(db: Engine, header: str) -> None:
-    with pytest.raises(InputError, match="column|header"):
+    with pytest.raises(InputError, match=r"column|header"):
         imported(db, make_device(db), f"{header}\nv,1,1\n")
 
 
