@@ -1,0 +1,497 @@
+"""Imports and exports: every format gives back what was stored bit for bit; bad rows, resuming, hostile files."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import struct
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+import tsengine
+from tsengine import Device, Engine, InputError, LimitError, Point
+from tsengine.transfer import BadRow, Format, Import, export_points, format_of
+from tsengine.transfer import parts as parts_module
+
+FORMATS: list[Format] = ["csv", "jsonl", "parquet", "arrow"]
+
+
+def float_of(bits: int) -> float:
+    return struct.unpack("<d", struct.pack("<Q", bits))[0]
+
+
+ODD_POINTS = [
+    Point("odd", float("nan"), 1),
+    Point("odd", float_of(0x7FF8000000000123), 2),
+    Point("odd", float_of(0xFFF8000000000000), 3),
+    Point("odd", float("inf"), 4),
+    Point("odd", float("-inf"), 5),
+    Point("odd", -0.0, 6),
+    Point("odd", 0.0, 7),
+    Point("odd", 5e-324, 8),
+    Point("odd", 1.7976931348623157e308, 9),
+    Point("odd", 0.1, 9),
+    Point("odd", 5.0, 10),
+    Point("odd", 5, 10),
+    Point("odd", 2**53 + 1, 11),
+    Point("odd", -(2**63), 12),
+    Point("odd", 2**63 - 1, 13),
+    Point("whole", 2.0, 1),
+    Point("whole", 3.0, 2),
+    Point("counter", 2**62 + 1, 1),
+    Point("odd", True, 14),
+    Point("odd", False, 15),
+    Point("odd", "", 16),
+    Point("odd", None, 17),
+    Point("odd", "12", 18),
+    Point("odd", "true", 19),
+    Point("odd", 'a "quoted", text;\r\nof two lines\rand a half\n', 20),
+    Point("odd", "\ufeff\u0000 ünï¢ode 😀", 21),
+    Point("odd", "text", 22, unit=""),
+    Point("odd", "text", 23, unit='"'),
+    Point(
+        "odd", 1.5, 24, unit="°C", group="payload, one", location=(-0.0, 179.99999999999997), metadata={"b": [1, None, "\n"], "a": 1e300}
+    ),
+    Point("odd", None, 25, location=(90, -180), metadata={}, group="0123456789abcdef01234567"),
+    Point("edges", 1.0, "0001-01-01T00:00:00Z"),
+    Point("edges", 1.0, "9999-12-31T23:59:59.999999Z"),
+    Point("edges", 1.0, -1),
+]
+
+
+@pytest.fixture
+def db(tmp_path: Path) -> Iterator[Engine]:
+    with tsengine.open(tmp_path / "data", durability="os") as engine:
+        yield engine
+
+
+def make_device(db: Engine, name: str = "device", **options: Any) -> Device:
+    return db.create_device(name, **{"chunk_limit": None, **options})
+
+
+def exact(device: Device) -> list[tuple[Any, ...]]:
+    """Every point with the bits of its value, in an order of its own."""
+    found = []
+    for point in device.points(limit=None, order="asc"):
+        bits = struct.pack("<d", point.value) if type(point.value) is float else point.value
+        place = None if point.location is None else struct.pack("<dd", *point.location)
+        metadata = None if point.metadata is None else msgspec.json.encode(point.metadata)
+        found.append((point.variable, point.time, type(point.value).__name__, bits, point.unit, point.group, place, metadata))
+    return sorted(found, key=repr)
+
+
+def exported(device: Device, format: Format, **options: Any) -> bytes:
+    file = io.BytesIO()
+    export_points(device, file, format, **options)
+    return file.getvalue()
+
+
+def imported(db: Engine, device: Device, text: str | bytes, format: Format = "csv", **options: Any) -> Import:
+    job = Import(db, device, io.BytesIO(text.encode() if isinstance(text, str) else text), format=format, **options)
+    job.run()
+    return job
+
+
+# --- round trips -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("type", ["immutable", "mutable"])
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_round_trip_keeps_every_bit(db: Engine, format: Format, type: Any, is_sealed: bool) -> None:
+    source, target = make_device(db, "source", type=type), make_device(db, "target", type=type)
+    source.append_many(ODD_POINTS)
+    source.append_many([Point("odd", None, 30), Point("late", 1, 2)])
+    if is_sealed:
+        db.seal()
+    body = exported(source, format)
+    assert imported(db, target, body, format).stored == len(ODD_POINTS) + 2
+    assert exact(target) == exact(source)
+    assert exported(target, format) == body or format in ("parquet", "arrow")
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_an_empty_device_round_trips(db: Engine, format: Format) -> None:
+    assert imported(db, make_device(db, "target"), exported(make_device(db), format), format).stored == 0
+
+
+@pytest.mark.parametrize("format", FORMATS)
+def test_many_blocks_of_both_kinds_of_number(db: Engine, format: Format) -> None:
+    source, target = make_device(db, "source"), make_device(db, "target")
+    count = 70_000  # more than one record batch of a scan
+    source.append_columns("x", range(count), [float(i) for i in range(count)])
+    source.append_columns("x", range(count), list(range(2**60, 2**60 + count)))
+    body = exported(source, format)
+    imported(db, target, body, format)
+    assert exact(target) == exact(source)
+
+
+texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
+values = st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**63 - 1), st.floats(), texts)
+points = st.builds(
+    Point,
+    st.sampled_from(["a", "b", "ü,\"'"]),
+    values,
+    st.integers(0, 50),
+    unit=st.none() | st.text(st.characters(exclude_categories=("Cs",)), max_size=25),
+    group=st.none() | st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30),
+    location=st.none() | st.tuples(st.floats(-90, 90), st.floats(-180, 180)),
+    metadata=st.none() | st.dictionaries(texts, st.none() | st.booleans() | st.integers(-5, 5) | texts, max_size=3),
+)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@example(stored=[Point("a", "\r", 0)], format="csv")
+@given(stored=st.lists(points, min_size=1, max_size=12), format=st.sampled_from(FORMATS))
+def test_any_points_round_trip(stored: list[Point], format: Format) -> None:
+    db = shared_store()
+    source, target = make_device(db, "source", type="mutable"), make_device(db, "target")
+    source.append_many(stored)
+    middle = make_device(db, "middle")
+    imported(db, middle, exported(source, format), format)
+    imported(db, target, exported(middle, format), format)
+    assert exact(middle) == exact(source)
+    assert exact(target) == exact(source)
+    for device in (source, middle, target):
+        db.delete_device(device.id)
+
+
+_stores: list[Engine] = []
+
+
+def shared_store() -> Engine:
+    """One store for all examples of a property: opening one costs more than the example."""
+    if not _stores:
+        import atexit
+        import tempfile
+
+        folder = tempfile.TemporaryDirectory()
+        _stores.append(tsengine.open(folder.name, durability="memory"))
+        atexit.register(folder.cleanup)
+        atexit.register(_stores[0].close)
+    return _stores[0]
+
+
+def test_an_export_takes_variables_and_bounds(db: Engine) -> None:
+    device = make_device(db)
+    device.append_many([Point(name, i, i) for i in range(5) for name in ("a", "b", "c")])
+    rows = exported(device, "csv", variables=["a", "C"], start=1, end=3).decode().splitlines()
+    assert [row.split(",")[0] for row in rows] == ["variable", *"aaaccc"]
+    assert rows[1].startswith("a,1970-01-01T00:00:00.000001Z,1,integer,,")
+    seen: list[tuple[int, int]] = []
+    assert export_points(device, io.BytesIO(), "jsonl", variables="b", progress=lambda *step: seen.append(step)) == 5
+    assert seen == [(5, 5)]
+
+
+# --- reading what others wrote ---------------------------------------------------------------------------------------
+
+
+def test_values_without_a_type_are_read_as_json(db: Engine) -> None:
+    device = make_device(db)
+    cells = {
+        "5": 5.0,
+        "-1.5e3": -1500.0,
+        "true": True,
+        "false": False,
+        "True": "True",
+        "05": "05",
+        "": None,
+        "NaN": "NaN",
+        "x": "x",
+        ".5": ".5",
+    }
+    text = "variable,time_us,value\n" + "".join(f"v,{i},{cell}\n" for i, cell in enumerate(cells))
+    imported(db, device, text)
+    found = [point.value for point in device.points(order="asc")]
+    assert found == list(cells.values())
+    assert [type(value) for value in found] == [type(value) for value in cells.values()]
+
+
+def test_times_by_the_name_of_their_column(db: Engine) -> None:
+    device = make_device(db)
+    imported(db, device, "Variable, time ,value\nv,1970-01-01T01:00:00.000001+01:00,1\n")
+    imported(db, device, "\ufefftime_ms,variable\n-2,v\n")
+    imported(db, device, '{"variable":"v","time_us":7}\n\n{"variable":"V","time_ms":8,"value":3,"unknown":[]}\n', "jsonl")
+    found = [int(point.time.timestamp() * 1_000_000) for point in device.points(order="asc")]
+    assert found == [-2000, 1, 7, 8000]
+    assert device.last()[0].value == 3.0 and type(device.last()[0].value) is float
+
+
+def test_a_name_for_files_of_time_and_value(db: Engine) -> None:
+    device = make_device(db)
+    imported(db, device, "time_us,value\n1,20\n", variable="Outside")
+    table = pa.table({"time": pa.array([2], pa.timestamp("s", "Europe/Berlin")), "value": ["text"]})
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    imported(db, device, file.getvalue(), "parquet", variable="outside")
+    assert [(point.variable, point.value) for point in device.points(order="asc")] == [("outside", 20.0), ("outside", "text")]
+    with pytest.raises(InputError, match="has a column"):
+        imported(db, device, "variable,time_us\n", variable="x")
+
+
+def test_locations_and_metadata_as_json(db: Engine) -> None:
+    device = make_device(db)
+    imported(db, device, 'variable,time_us,location,metadata,unit,group\nv,1,"{""lat"":1,""lng"":2}","{ ""a"" : 1 }",",",g\n')
+    point = device.points()[0]
+    assert point.location == (1, 2) and point.metadata == {"a": 1} and point.unit == "," and point.group == "g"
+    imported(db, device, '{"variable":"w","time_us":1,"location":{"type":"Point","coordinates":[2,1]}}', "jsonl")
+    assert device.last("w")[0].location == (1, 2)
+
+
+def test_arrow_streams_and_files_are_told_apart(db: Engine) -> None:
+    device = make_device(db)
+    table = pa.table({"variable": ["a", "b"], "time": pa.array([1, 2], pa.int64()), "value": [1, 2], "other": [None, None]})
+    for opened in (pa.ipc.new_file, pa.ipc.new_stream):
+        file = io.BytesIO()
+        with opened(file, table.schema) as writer:
+            writer.write_table(table)
+        imported(db, device, file.getvalue(), "arrow")
+    assert [point.value for point in device.points()] == [2, 2, 1, 1]
+
+
+# --- bad rows --------------------------------------------------------------------------------------------------------
+
+BAD_ROWS = {
+    "v,2026-01-01,1,,1": "5 cells, but the header has 4",
+    "v,yesterday,1,": "time 'yesterday' is not ISO 8601",
+    "v,,1,": "time is required",
+    ",2026-01-01,1,": "variable is required",
+    "a b,2026-01-01,1,": "must not contain",
+    "v,2026-01-01,1e999,": "outside the range of a number",
+    f"v,2026-01-01,{'x' * 6145},": "at most 6144 bytes",
+    'v,2026-01-01,1,"[1]"': "metadata must be a JSON object",
+    'v,2026-01-01,1,"{""a"":"': "metadata must be a JSON object",
+    'v,2026-01-01,"1"x,': "not CSV",
+    "v,2026-01-01,\udcff,": "UTF-8",
+}
+
+
+@pytest.mark.parametrize(("row", "problem"), list(BAD_ROWS.items()))
+def test_a_bad_row_is_named_and_its_batch_not_stored(db: Engine, row: str, problem: str) -> None:
+    text = f'variable,time,value,metadata\nv,2026-01-01,"two\nlines",\n\n{row}\nv,2026-01-02,3,\n'.encode("utf-8", "surrogateescape")
+    device = make_device(db)
+    with pytest.raises(InputError, match="line 5: ") as caught:
+        imported(db, device, text)
+    assert problem in str(caught.value)
+    assert device.count() == 0
+    left_out: list[BadRow] = []
+    job = imported(db, device, text, skip_bad_rows=True, on_bad_row=left_out.append)
+    assert (job.stored, job.skipped, [bad.number for bad in left_out]) == (2, 1, [5])
+    assert [point.value for point in device.points(order="asc")] == ["two\nlines", 3.0]
+
+
+@pytest.mark.parametrize("type", ["number", "integer", "boolean", "none", "float"])
+def test_a_value_that_is_not_of_its_type_is_bad(db: Engine, type: str) -> None:
+    job = imported(db, make_device(db), f"variable,time_us,value,type\nv,1,x,{type}\n", skip_bad_rows=True)
+    assert (job.stored, job.skipped) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"variable":"v"}',
+        '{"variable":"v","time":5}',
+        '{"variable":1,"time_us":1}',
+        "[]",
+        "nonsense",
+        '{"variable":"v","time_us":1,"lat":1}',
+        "{" * 5000,
+        "\udcff",
+    ],
+)
+def test_bad_lines_of_json(db: Engine, line: str) -> None:
+    text = f'{{"variable":"v","time_us":1}}\n{line}\n'.encode("utf-8", "surrogateescape")
+    with pytest.raises(InputError, match=r"^line 2: "):
+        imported(db, make_device(db), text, "jsonl")
+    assert imported(db, make_device(db), text, "jsonl", skip_bad_rows=True).skipped == 1
+
+
+def test_bad_rows_of_tables(db: Engine) -> None:
+    table = pa.table(
+        {
+            "variable": ["v", "a b", None, "v", "v", "v", "v"],
+            "time": pa.array([1, 2, 3, None, 5, 6, 7], pa.int64()),
+            "value": [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0],
+            "value_text": pa.array([None, None, None, None, "two", None, None], pa.string()),
+            "metadata": pa.array([None, None, None, None, None, "no json", None], pa.string()),
+        }
+    )
+    file = io.BytesIO()
+    pq.write_table(table, file)
+    device = make_device(db)
+    with pytest.raises(InputError, match=r"row 2: .*row 3: .*row 4: .*row 5: .*row 6: "):
+        imported(db, device, file.getvalue(), "parquet")
+    assert device.count() == 0
+    assert imported(db, device, file.getvalue(), "parquet", skip_bad_rows=True).skipped == 5
+    assert [point.value for point in device.points()] == [7.0, 1.0]
+
+
+def test_rows_outside_the_window_of_time_are_named(db: Engine) -> None:
+    device = make_device(db, chunk_retention=2)
+    with pytest.raises(InputError, match="line 2: Time must be between"):
+        imported(db, device, "variable,time,value\nv,2001-01-01,1\n")
+    assert imported(db, device, "variable,time,value\nv,2001-01-01,1\n", skip_bad_rows=True).skipped == 1
+
+
+def test_a_full_device_is_not_a_bad_row(db: Engine) -> None:
+    device = make_device(db, point_limit=1)
+    with pytest.raises(LimitError):
+        imported(db, device, "variable,time_us\nv,1\nv,2\n", skip_bad_rows=True)
+    assert device.count() == 0
+
+
+@pytest.mark.parametrize("header", ["", "a;b", "variable,value", "time,value", "variable,time,time", "variable,time,time_us", '"'])
+def test_headers_that_say_too_little(db: Engine, header: str) -> None:
+    with pytest.raises(InputError, match=r"column|header"):
+        imported(db, make_device(db), f"{header}\nv,1,1\n")
+
+
+@pytest.mark.parametrize("format", ["parquet", "arrow"])
+@pytest.mark.parametrize("body", [b"", b"ARROW1", b"PAR1PAR1", os.urandom(50), b"variable,time\n"])
+def test_files_of_another_format(db: Engine, format: Format, body: bytes) -> None:
+    with pytest.raises(InputError, match=f"no {format} file|damaged"):
+        imported(db, make_device(db), body, format)
+
+
+def test_a_line_without_end_is_not_read_into_memory(db: Engine) -> None:
+    text = b"variable,time,value\n" + b"v,2026-01-01," + b"x" * 3_000_000 + b"\nv,2026-01-01,1\n"
+    job = imported(db, make_device(db), text, skip_bad_rows=True)
+    assert job.stored == 1 and job.skipped >= 1
+
+
+def test_formats_by_suffix() -> None:
+    assert [format_of(f"a.{suffix}") for suffix in ("csv", "JSONL", "ndjson", "parquet", "arrow")] == [
+        "csv",
+        "jsonl",
+        "jsonl",
+        "parquet",
+        "arrow",
+    ]
+    assert format_of("a", "csv") == "csv"
+    for name, format in (("a.txt", None), ("a.csv", "xml")):
+        with pytest.raises(InputError, match="format"):
+            format_of(name, format)
+
+
+# --- batches and resuming --------------------------------------------------------------------------------------------
+
+
+def write_rows(path: Path, count: int, bad: int | None = None) -> None:
+    lines = [f"v,{i},{i}" if i != bad else "v,,1" for i in range(count)]
+    path.write_text("variable,time_us,value\n" + "\n".join(lines) + "\n")
+
+
+def test_an_import_stopped_by_a_bad_row_goes_on(db: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "BATCH_POINTS", 10)
+    device, path = make_device(db), tmp_path / "rows.csv"
+    write_rows(path, 35, bad=24)
+    job = Import(db, device, path, format="csv")
+    with pytest.raises(InputError, match="line 26: time is required"):
+        job.run()
+    assert (job.stored, device.count(), job.can_resume) == (20, 20, True)
+    with pytest.raises(InputError, match="stopped after 20 rows"):
+        Import(db, device, path, format="csv")
+    write_rows(path, 35)
+    again = Import(db, device, path, format="csv", resume=True)
+    assert again.resumed_rows == 20
+    assert again.run() == 35
+    assert [point.value for point in device.points(limit=None, order="asc")] == [float(i) for i in range(35)]
+    assert not again.can_resume
+    assert list((db.path / "imports").iterdir()) == []
+
+
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_an_import_that_died_within_a_batch_goes_on(
+    db: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, format: Format, is_stored: bool
+) -> None:
+    """The process ends just before, or just after, the third batch reached the log."""
+    monkeypatch.setattr(parts_module, "BATCH_POINTS", 10)
+    source, device = make_device(db, "source"), make_device(db, "target")
+    source.append_columns("v", range(45), range(45))
+    path = tmp_path / f"rows.{format}"
+    path.write_bytes(exported(source, format))
+    writes = 0
+    write = Device.write
+
+    class Died(BaseException):
+        """Stands for the end of the process."""
+
+    def dying_write(self: Device, record: bytes, *, sync: bool = True) -> int:
+        nonlocal writes
+        writes += 1
+        if writes < 3 or is_stored:
+            write(self, record, sync=sync)
+        if writes == 3:
+            raise Died
+        return 0
+
+    monkeypatch.setattr(Device, "write", dying_write)
+    with pytest.raises(Died):
+        Import(db, device, path, format=format).run()
+    monkeypatch.setattr(Device, "write", write)
+    job = Import(db, device, path, format=format, resume=True)
+    assert job.resumed_rows == (30 if is_stored else 20)
+    assert job.run() == 45
+    assert [point.value for point in device.points(limit=None, order="asc")] == list(range(45))
+
+
+def test_resuming_what_was_never_started_starts(db: Engine, tmp_path: Path) -> None:
+    device, path = make_device(db), tmp_path / "rows.csv"
+    write_rows(path, 3)
+    assert Import(db, device, path, format="csv", resume=True).run() == 3
+    with pytest.raises(InputError, match="only an import of a file"):
+        Import(db, device, io.BytesIO(), format="csv", resume=True)
+
+
+KILLED = """
+import sys, tsengine
+from pathlib import Path
+from tsengine.transfer import Import, parts
+parts.BATCH_POINTS = 200
+with tsengine.open(sys.argv[1]) as db:
+    job = Import(db, db.device("sn-1"), Path(sys.argv[2]), format="csv", resume=True)
+    print("at", job.resumed_rows, flush=True)
+    job.run(lambda done, total: print("at", job.stored, flush=True))
+    print("all", job.stored, flush=True)
+"""
+
+
+def test_a_killed_import_loses_and_repeats_nothing(tmp_path: Path) -> None:
+    path, data = tmp_path / "rows.csv", tmp_path / "data"
+    count = 4000
+    write_rows(path, count)
+    with tsengine.open(data) as db:
+        make_device(db, serial="sn-1")
+    command = [sys.executable, "-c", KILLED, str(data), str(path)]
+    for lines in (2, 5, 4, 9):
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(lines):
+                process.stdout.readline()
+            process.send_signal(signal.SIGKILL)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == f"all {count}"
+    with tsengine.open(data) as db:
+        values = [point.value for point in db.device("sn-1").points(limit=None, order="asc")]
+    assert values == [float(i) for i in range(count)]
+
+
+def test_long_texts_end_a_batch_early(db: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "BATCH_TEXT_CHARS", 100)
+    device = make_device(db)
+    rows = [{"variable": "v", "time_us": i, "value": "x" * 60, "metadata": {"a": 1}} for i in range(10)]
+    assert imported(db, device, "\n".join(json.dumps(row) for row in rows), "jsonl").stored == 10
+    assert len({point.group for point in device.points(limit=None)}) == 5

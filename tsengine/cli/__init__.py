@@ -1,0 +1,1 @@
+"""The command line. Each file holds one group of commands; nothing is imported here, so that `--help` is quick."""

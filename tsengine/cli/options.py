@@ -1,0 +1,54 @@
+"""Options that commands share, and how they open the store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+import tsengine
+from tsengine.errors import InputError, NotFoundError
+
+DEFAULT_DATA = Path("./data")
+
+Data = Annotated[Path, typer.Option("--data", envvar="TSENGINE_DATA", metavar="DIR", help="Folder of the store.")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+DeviceOption = Annotated[str, typer.Option("--device", "-d", metavar="ID_OR_SERIAL", help="Id or serial of the device.")]
+DeviceArgument = Annotated[str, typer.Argument(metavar="DEVICE", help="Id or serial of the device.", show_default=False)]
+Variables = Annotated[
+    list[str] | None, typer.Option("--variable", "-v", metavar="NAME", help="Only this variable; may be given several times.")
+]
+Start = Annotated[str | None, typer.Option("--start", metavar="TIME", help="First time, inclusive, ISO 8601 like 2026-11-21T08:30:00Z.")]
+End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="Last time, inclusive.")]
+
+
+def open_store(data: Path, *, create: bool = False) -> tsengine.Engine:
+    """Open the store in a folder; a folder without one is an error unless it may be created."""
+    if not create and not (data / "catalog").is_dir():
+        error = NotFoundError(f"there is no store in {data}")
+        error.hint = "name its folder with --data; `tsengine serve` and `tsengine device create` make a new one"  # type: ignore[attr-defined]
+        raise error
+    return tsengine.open(data)
+
+
+def parse_count(text: str, option: str) -> int | None:
+    """Return a whole number, or None for the word none."""
+    if text.lower() == "none":
+        return None
+    try:
+        number = int(text)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise InputError(f"{option} must be a whole number or none, not {text!r}")
+    return number
+
+
+def parse_tags(texts: list[str] | None) -> list[tuple[str, str]]:
+    """Return (key, value) pairs of texts like `key=value`."""
+    pairs = [text.partition("=") for text in texts or ()]
+    for key, equals, _ in pairs:
+        if not equals or not key:
+            raise InputError(f"--tag must be key=value, not {key!r}")
+    return [(key, value) for key, _, value in pairs]

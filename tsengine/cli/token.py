@@ -1,0 +1,63 @@
+"""tsengine token: create, list, delete."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, open_store
+from tsengine.cli.show import print_json, print_table, token_object
+from tsengine.core.calendar import parse_time
+from tsengine.types import to_datetime
+
+app = typer.Typer(help="Create, list and delete tokens of devices.", no_args_is_help=True)
+
+
+class Permission(StrEnum):
+    """What a token allows."""
+
+    FULL = "full"
+    READ = "read"
+    WRITE = "write"
+
+
+@app.command(epilog="Example: tsengine token create SN-7 --name sensor --permission write")
+def create(
+    device: DeviceArgument,
+    data: Data = DEFAULT_DATA,
+    name: Annotated[str, typer.Option(help="3 to 100 characters.")] = "Default",
+    permission: Annotated[Permission, typer.Option(help="What it allows; write cannot read.")] = Permission.FULL,
+    expire: Annotated[str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601; never if not given.")] = None,
+    serial: Annotated[str | None, typer.Option(metavar="TEXT", help="Serial number of who holds it.")] = None,
+    json: Json = False,
+) -> None:
+    """Make a token for a device and print it."""
+    expires = None if expire is None else to_datetime(parse_time(expire))
+    with open_store(data) as db:
+        token = db.create_token(db.device(device).id, name, permission=permission.value, expire=expires, serial=serial)
+    if json:
+        print_json(token_object(token))
+    else:
+        typer.echo(token.token)
+
+
+@app.command("list", epilog="Example: tsengine token list SN-7")
+def list_tokens(device: DeviceArgument, data: Data = DEFAULT_DATA, json: Json = False) -> None:
+    """List the tokens of a device."""
+    with open_store(data) as db:
+        found = [token_object(token) for token in db.tokens(db.device(device).id)]
+    if json:
+        print_json(found)
+    else:
+        columns = ("token", "name", "permission", "serial", "expires_at", "created_at")
+        print_table(columns, [[token[column] for column in columns] for token in found])
+
+
+@app.command(epilog="Example: tsengine token delete 3f0c7f0e-8f5e-4c70-a6d5-1d8a3c1f9f55")
+def delete(token: Annotated[str, typer.Argument(help="The token itself.", show_default=False)], data: Data = DEFAULT_DATA) -> None:
+    """Revoke a token at once."""
+    with open_store(data) as db:
+        db.delete_token(token)
+    typer.echo("deleted the token")

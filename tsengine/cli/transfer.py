@@ -1,0 +1,142 @@
+"""tsengine import and export: points in and out of files."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from tsengine.cli.options import DEFAULT_DATA, Data, DeviceOption, End, Json, Start, Variables, open_store
+from tsengine.cli.show import print_json, progress_bar
+from tsengine.errors import InputError, TsengineError
+
+if TYPE_CHECKING:
+    from tsengine.transfer import Import
+
+IMPORT_EXAMPLE = "Example: tsengine import history.csv --device SN-7 --skip-bad-rows"
+EXPORT_EXAMPLE = "Example: tsengine export --device SN-7 --variable temperature --start 2026-01-01 out.parquet"
+
+BAD_ROWS_PRINTED = 20
+"""Bad rows that are printed one by one; the others are only counted."""
+
+
+class FileFormat(StrEnum):
+    """Formats of files."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+    PARQUET = "parquet"
+    ARROW = "arrow"
+
+
+FormatOption = Annotated[FileFormat | None, typer.Option("--format", "-f", help="Format of the file; by its suffix if not given.")]
+
+
+def import_file(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to read; - is standard input.", show_default=False)],
+    device: DeviceOption,
+    data: Data = DEFAULT_DATA,
+    format: FormatOption = None,
+    variable: Annotated[
+        str | None, typer.Option("--variable", "-v", metavar="NAME", help="Name of the variable, for files without such a column.")
+    ] = None,
+    skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and count them instead of stopping.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted import of this file stopped.")] = False,
+    json: Json = False,
+) -> None:
+    """Store the points of a file in a device.
+
+    CSV, JSON lines, Parquet or Arrow, in batches that are stored whole or not at all.
+    """
+    from tsengine.transfer import BadRow, Import, format_of
+
+    is_stream = str(file) == "-"
+    if not is_stream and not file.is_file():
+        raise InputError(f"there is no file {file}")
+    form = format_of(str(file), format)
+    printed = 0
+
+    def on_bad_row(row: BadRow) -> None:
+        nonlocal printed
+        printed += 1
+        if printed <= BAD_ROWS_PRINTED:
+            typer.echo(f"skipped {job.word} {row.number}: {row.problem}", err=True)
+
+    with open_store(data) as db, progress_bar(f"importing {file.name}") as progress:
+        target = db.device(device)
+        source = sys.stdin.buffer if is_stream else file
+        job = Import(db, target, source, format=form, variable=variable, skip_bad_rows=skip_bad_rows, resume=resume, on_bad_row=on_bad_row)
+        try:
+            job.run(progress)
+        except (TsengineError, KeyboardInterrupt) as error:
+            stopped(job, error)
+    if json:
+        print_json({"stored": job.stored, "skipped": job.skipped, "resumed_rows": job.resumed_rows})
+    else:
+        skipped = f", left out {job.skipped:,} bad {'row' if job.skipped == 1 else 'rows'}" if job.skipped else ""
+        typer.echo(f"stored {job.stored:,} points in device {target.id}{skipped}")
+
+
+def stopped(job: Import, error: BaseException) -> None:
+    """Say how far an import came and how it can go on, and leave."""
+    is_interrupt = isinstance(error, KeyboardInterrupt)
+    typer.echo("stopped" if is_interrupt else f"error: {error}", err=True)
+    hints = [f"{job.stored:,} points are stored" if job.stored else "nothing was stored"]
+    if job.can_resume and job.stored:
+        hints.append("--resume goes on after them")
+    if isinstance(error, InputError) and str(error).startswith(job.word):
+        hints.append("--skip-bad-rows leaves bad rows out")
+    typer.echo(f"hint: {'; '.join(hints)}", err=True)
+    raise typer.Exit(130 if is_interrupt else 1)
+
+
+def export_file(
+    device: DeviceOption,
+    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write, replaced if it is there; - is standard output.")] = Path(
+        "-"
+    ),
+    data: Data = DEFAULT_DATA,
+    format: FormatOption = None,
+    variable: Variables = None,
+    start: Start = None,
+    end: End = None,
+    json: Json = False,
+) -> None:
+    """Write the points of a device to a file.
+
+    `tsengine import` gets every bit back from it. On standard output it is CSV if no format is named.
+    """
+    from tsengine.transfer import export_points, format_of
+
+    is_stream = str(file) == "-"
+    form = format_of(str(file), "csv" if is_stream and format is None else format)
+    with open_store(data) as db, progress_bar("exporting") as progress:
+        source = db.device(device)
+        with opened_for_write(file) as target:
+            count = export_points(source, target, form, variables=variable or None, start=start, end=end, progress=progress)
+    if not is_stream:
+        if json:
+            print_json({"points": count, "file": str(file)})
+        else:
+            typer.echo(f"wrote {count:,} points to {file}")
+
+
+@contextmanager
+def opened_for_write(file: Path) -> Iterator[BinaryIO]:
+    """Open standard output for -, else a file beside the target that takes its name at the end: half a file is never seen."""
+    if str(file) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    temporary = file.with_name(f"{file.name}.part")
+    try:
+        with temporary.open("wb") as target:
+            yield target
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
