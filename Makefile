@@ -84,7 +84,7 @@ build/in-tree-normal build/in-tree-checked: $(SOURCES) $(INSTALLED)
 
 # The command `tsengine`: an editable install that only links, since the extensions are compiled above.
 $(BIN)/tsengine: pyproject.toml $(INSTALLED)
-	TSENGINE_COMPILE=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@PYTHONWARNINGS=ignore TSENGINE_COMPILE=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
 	@touch $@
 
 # Complete and exact: every package is in the list with its hash, so pip has nothing to resolve.
