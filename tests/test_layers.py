@@ -59,6 +59,9 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.scan": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
+        "tsengine.core.store.bulk": (
+            "tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"
+        ),
         "tsengine.core.store.merge": (
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
             " tsengine.core.store.segment tsengine.core.store.segment_writer"

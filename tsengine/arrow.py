@@ -15,6 +15,7 @@ from tsengine.core.ingest.columns import from_columns
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.errors import InputError
+from tsengine.limits import BATCH_POINTS
 from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT, Reader
 from tsengine.types import Filter
 
@@ -86,6 +87,13 @@ def split_devices(table: Any) -> Iterator[tuple[str, pa.Table]]:
     parts = [order[low:high] for low, high in pairwise(bounds.tolist())]
     for rows in sorted(parts, key=lambda rows: int(rows[0])):
         yield names[int(codes[rows[0]])], rest.take(pa.array(rows))
+
+
+def records_of_table(table: Any, now_us: int) -> Iterator[bytes]:
+    """Yield the records of a table's rows, BATCH_POINTS at a time; errors as `record_of_table`."""
+    whole = to_table(table)
+    for low in range(0, whole.num_rows, BATCH_POINTS):
+        yield record_of_table(whole.slice(low, BATCH_POINTS), now_us)
 
 
 def record_of_table(table: Any, now_us: int) -> bytes:

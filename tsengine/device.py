@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -12,8 +13,9 @@ import numpy as np
 from tsengine import commands, ids
 from tsengine.core import batch
 from tsengine.core.ingest.columns import from_columns, from_points, to_time_us
-from tsengine.errors import InputError, NotFoundError
+from tsengine.errors import InputError, LimitError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
+from tsengine.limits import BATCH_POINTS, BULK_POINTS, REGISTERS_PER_DEVICE
 from tsengine.query import (
     KIND_BOOLEAN,
     KIND_INTEGER,
@@ -131,16 +133,26 @@ class Device:
     def append_columns(
         self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None, sync: bool = True
     ) -> int:
-        """Store the points of one variable from arrays, as one batch; return how many.
+        """Store the points of one variable from arrays, all or none; return how many. Large arrays as in `append_arrow`.
 
         Args:
             time: shape (n,), int64 microseconds or datetime64, no NaT; any order.
             value: shape (n,); floats are stored as float64, integers as int64, booleans and text as such.
         """
-        return self.write(self.record_of_columns(variable, time, value, unit, group), sync=sync)
+        times, values = to_times(time), np.asarray(value)
+        if values.shape != times.shape:
+            raise InputError(f"value: shape {values.shape} does not fit time's {times.shape}")
+        records = (
+            self.record_of_columns(variable, times[low : low + BATCH_POINTS], values[low : low + BATCH_POINTS], unit, group)
+            for low in range(0, len(times), BATCH_POINTS)
+        )
+        return self._write_large(records, sync=sync)
 
     def append_arrow(self, table: Any, *, sync: bool = True) -> int:
-        """Store the rows of an Arrow table (or batch, or anything with `__arrow_c_stream__`) as one batch; return how many.
+        """Store the rows of an Arrow table (or batch, or anything with `__arrow_c_stream__`), all or none; return how many.
+
+        An immutable device takes BULK_POINTS or more straight into sealed segments, past the log: durable on return.
+        More than a million rows are taken a million at a time, each with an automatic group of its own.
 
         Columns: `variable` (text) and `time` (timestamp or int64 microseconds) have to be there; `value` (any number),
         `value_bool`, `value_text`, `unit`, `group`, `lat`, `lng` and `metadata` (JSON text) may be. A row has at most one value.
@@ -149,8 +161,9 @@ class Device:
             InputError: a column is missing, of the wrong type, or holds what a point may not; LimitError: as `append_many`,
                 or more rows than a batch may hold.
         """
-        record = self.record_of_arrow(table)
-        return self.write(record, sync=sync) if record else 0
+        from tsengine.arrow import records_of_table
+
+        return self._write_large(records_of_table(table, self._engine.clock.now_us()), sync=sync)
 
     def ingest(self, body: bytes, content_type: str = JSON_TYPE, *, sync: bool = True) -> int:
         """Store a body as a device sends it, with TagoIO's rules, as one batch; return how many points.
@@ -170,6 +183,18 @@ class Device:
         count = batch.count_of(record)
         self._engine.write(self.number, record, sync=sync)
         return count
+
+    def _write_large(self, records: Iterator[bytes], *, sync: bool) -> int:
+        """Store records, all or none: a single small one through the log, else straight in segments."""
+        first = next(records, b"")
+        if not first:
+            return 0
+        second = next(records, b"")
+        if not second and (batch.count_of(first) < BULK_POINTS or not sync or self._info.type == "mutable"):
+            return self.write(first, sync=sync)
+        if self._info.type == "mutable":
+            raise LimitError(f"The device has reached the limit of {REGISTERS_PER_DEVICE} data registers")
+        return self._engine.load(self.number, chain([first] + [second] * bool(second), records))
 
     def record_of_points(self, points: list[Any]) -> bytes:
         """Return the record of points, checked but not stored."""

@@ -28,6 +28,12 @@ EDIT_ITEMS = 25
 QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX = 15, 10_000
 """Rows of one answer over HTTP."""
 
+BATCH_POINTS = 1_048_576
+"""Points of one batch, as in ext/limits.pxd."""
+
+BULK_POINTS = 250_000
+"""Points from which a call goes straight into segments: as many as make a segment of some hundred kilobytes."""
+
 BODY_BYTES = 10 * 1024 * 1024
 """Largest HTTP request body, bytes; `tsengine serve --max-body` changes it."""
 

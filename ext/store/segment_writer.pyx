@@ -66,7 +66,7 @@ cdef class SegmentWriter:
     """One segment in the making.
 
     Args:
-        path: temporary name of the file; it must not exist.
+        path: temporary name of the file; it must not exist. None: keep everything in memory, to be absorbed by another writer.
         month: months since January 1970 of every point that will be added.
 
     Raises:
@@ -74,7 +74,7 @@ cdef class SegmentWriter:
     """
 
     def __cinit__(self, path, month):
-        self.path = str(path)
+        self.path = None if path is None else str(path)
         self.month = month
         self.fd = -1
         self.pending = Vector(1)
@@ -85,7 +85,8 @@ cdef class SegmentWriter:
         self.encoder = BlockEncoder()
         self.copied_dictionaries = {}
         self.dictionary_number = NO_DICTIONARY
-        self.fd = open_file(self.path, write=True, create=True)
+        if path is not None:
+            self.fd = open_file(self.path, write=True, create=True)
         header = MAGIC + int(SEGMENT_VERSION).to_bytes(4, "little") + bytes(4)
         self.put(<const char*> header, SEGMENT_HEADER_BYTES)
 
@@ -206,6 +207,37 @@ cdef class SegmentWriter:
         self.map = None
         return 0
 
+    def absorb(self, SegmentWriter other) -> None:
+        """Append everything of a writer without a file, whose series all come after the last one here."""
+        cdef int64_t shift, i
+        cdef int64_t names, blocks, dictionaries
+        cdef SeriesEntry* series
+        cdef BlockEntry* block
+        cdef DictionaryEntry* dictionary
+        self.end_dictionary()
+        other.end_dictionary()
+        shift = self.size_bytes - SEGMENT_HEADER_BYTES
+        names, blocks, dictionaries = self.names.count, self.blocks.count, self.dictionaries.count
+        self.put(other.pending.data + SEGMENT_HEADER_BYTES, other.pending.count - SEGMENT_HEADER_BYTES)
+        if other.names.count:
+            memcpy(self.names.push(other.names.count), other.names.data, other.names.count)
+        for i in range(other.series.count):
+            series = <SeriesEntry*> self.series.push(1)
+            series[0] = (<SeriesEntry*> other.series.data)[i]
+            series.name += <uint32_t> names
+            series.first_block += <uint32_t> blocks
+        for i in range(other.blocks.count):
+            block = <BlockEntry*> self.blocks.push(1)
+            block[0] = (<BlockEntry*> other.blocks.data)[i]
+            block.offset += shift
+            if block.dictionary != <uint32_t> NO_DICTIONARY:
+                block.dictionary += <uint32_t> dictionaries
+        for i in range(other.dictionaries.count):
+            dictionary = <DictionaryEntry*> self.dictionaries.push(1)
+            dictionary[0] = (<DictionaryEntry*> other.dictionaries.data)[i]
+            dictionary.offset += shift
+        self.point_count += other.point_count
+
     def finish(self) -> None:
         """Write the footer, sync and close the file. Durability: content is on disk on return, its name is not."""
         cdef int64_t footer_offset, footer_bytes
@@ -246,7 +278,7 @@ cdef class SegmentWriter:
         if size:
             memcpy(self.pending.push(size), data, size)
             self.size_bytes += size
-            if self.pending.count >= WRITE_BYTES:
+            if self.pending.count >= WRITE_BYTES and self.fd >= 0:
                 self.flush()
         return 0
 

@@ -17,12 +17,14 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable
+from itertools import count
 from pathlib import Path
 from typing import NamedTuple
 
 from tsengine.core import batch
 from tsengine.core.calendar import TIMES, period_of, start_of
 from tsengine.core.os.file import remove_file, rename_file, sync_folder
+from tsengine.core.store.bulk import seal_batch
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
@@ -103,7 +105,7 @@ class ColumnarStore:
         self._lock = threading.Lock()  # guards the active memtable and the replacement of the view
         self._room = threading.Condition(self._lock)
         self._seal_error: TsengineError | None = None
-        self._next_id = self.manifest.next_segment_id
+        self._ids = count(self.manifest.next_segment_id)
         self._replayed_until = self.manifest.applied_seq
         self.maintenance = threading.Lock()  # one seal or merge at a time
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
@@ -141,8 +143,8 @@ class ColumnarStore:
             return
         with self._lock:  # a memtable must not be frozen between being picked and taking the batch
             memtable, next_sequences = self._view.active
-            count = memtable.apply(record, seq)
-            next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + count
+            points = memtable.apply(record, seq)
+            next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + points
         if memtable.size_bytes > self._table_bytes_max:
             self.freeze()
 
@@ -233,6 +235,34 @@ class ColumnarStore:
                 self._room.notify_all()
             return True
 
+    def load(self, records: Iterable[bytes], info: DeviceInfo, log_seq: int) -> None:
+        """Write stamped batches of a device straight to segments and commit them together.
+
+        Args:
+            records: taken one at a time, so that memory holds one of them.
+            log_seq: of the newest record of the log; nothing of the device may be on its way.
+
+        Raises:
+            StorageFullError, StorageError: nothing is stored.
+        Durability: the segments are on disk and in the manifest on return.
+        """
+        added: list[LiveSegment] = []
+        following = 1
+        try:
+            for record in records:
+
+                def work(make_writer: Callable[[int], SegmentWriter], record: bytes = record) -> list[SegmentWriter]:
+                    return seal_batch(record, info.chunk_period, make_writer)
+
+                added += self._write(work, log_seq, log_seq, tier=0)
+                following = batch.first_sequence_of(record) + batch.count_of(record)
+            with self._lock:
+                self.manifest.commit(add=[segment.entry for segment in added], next_sequences={info.number: following})
+                self._view = self._view._replace(segments=self._view.segments + tuple(added))
+        except BaseException:
+            self._unlink(added)
+            raise
+
     def replace(
         self, old: list[LiveSegment], work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], *, tier: int
     ) -> list[LiveSegment]:
@@ -274,9 +304,12 @@ class ColumnarStore:
         """Have segments written, synced and renamed into place; not yet committed."""
         begun: list[tuple[int, SegmentWriter]] = []
 
+        def temporary(segment_id: int) -> Path:
+            return self._folder / f"{segment_id:016x}{TEMPORARY_SUFFIX}"
+
         def make_writer(month: int) -> SegmentWriter:
-            segment_id, self._next_id = self._next_id, self._next_id + 1
-            writer = SegmentWriter(self._folder / f"{segment_id:016x}{TEMPORARY_SUFFIX}", month)
+            segment_id = next(self._ids)
+            writer = SegmentWriter(temporary(segment_id), month)
             begun.append((segment_id, writer))
             return writer
 
@@ -288,8 +321,8 @@ class ColumnarStore:
             for _, writer in begun:
                 abandon(writer)
             raise
-        for segment_id, writer in begun:
-            rename_file(writer.path, self.path_of(segment_id))
+        for segment_id, _ in begun:
+            rename_file(temporary(segment_id), self.path_of(segment_id))
         if begun:
             sync_folder(self._folder)
         return [self._described(segment_id, first_log_seq, last_log_seq, tier) for segment_id, _ in begun]
@@ -357,9 +390,9 @@ class ColumnarStore:
                 found = segment_period_counts(source, device, period, hidden)
             else:
                 found = source.period_counts(device, period)
-                found = {n: count for n, count in found.items() if not is_hidden(max(start_of(n, period), TIMES[0]), hidden)}
-            for number, count in found.items():
-                counts[number] = counts.get(number, 0) + count
+                found = {n: points for n, points in found.items() if not is_hidden(max(start_of(n, period), TIMES[0]), hidden)}
+            for number, points in found.items():
+                counts[number] = counts.get(number, 0) + points
         return counts
 
     def forget_device(self, seq: int, device: int) -> None:
@@ -421,10 +454,10 @@ def is_hidden(time_us: int, hidden: list[Interval]) -> bool:
 def segment_period_counts(segment: Segment, device: int, period: str | None, hidden: list[Interval]) -> dict[int, int]:
     """Return the points of a device in each period; a block never crosses a period, so its first time tells."""
     counts: dict[int, int] = {}
-    for first_us, _, count in segment.device_blocks(device):
+    for first_us, _, points in segment.device_blocks(device):
         if not is_hidden(first_us, hidden):
             number = period_of(first_us, period)
-            counts[number] = counts.get(number, 0) + count
+            counts[number] = counts.get(number, 0) + points
     return counts
 
 
