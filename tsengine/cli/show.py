@@ -19,7 +19,8 @@ PIPE_WIDTH = 100_000
 
 def print_json(value: Any) -> None:
     """Print a value as indented JSON; NaN and infinities become null, as JSON has none."""
-    typer.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    # The hook meets numbers of subclasses of int, like sequences of the log.
+    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=2).decode())
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
