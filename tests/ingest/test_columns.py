@@ -221,7 +221,7 @@ def test_times_of_every_type() -> None:
     for time in (
         expected,
         dt.datetime(2024, 1, 1, 0, 0, 0, 500_000, tzinfo=dt.UTC),
-        dt.datetime(2024, 1, 1, 0, 0, 0, 500_000),  # noqa: DTZ001
+        dt.datetime(2024, 1, 1, 0, 0, 0, 500_000),
         dt.datetime(2023, 12, 31, 21, 0, 0, 500_000, tzinfo=zone),
         np.datetime64("2024-01-01T00:00:00.5"),
         np.datetime64("2024-01-01T00:00:00.500000999", "ns"),

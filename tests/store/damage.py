@@ -11,7 +11,7 @@ from tsengine.core.codec.crc32c import crc32c
 
 FIELDS = {
     "series_device": ("I", "series"), "series_name": ("I", "series"), "series_first_block": ("I", "series"), "series_kind": ("B", "series"),
-    **{field: ("q", "blocks") for field in reader.Block._fields[:8]},
+    **dict.fromkeys(reader.Block._fields[:8], ("q", "blocks")),
     **{field: (letter, "blocks") for field, letter in zip(reader.Block._fields[8:], "QIIIHH", strict=True)},
     **{f"dictionary_{field}": (letter, "dictionaries") for field, letter in zip(reader.Dictionary._fields, "QIII", strict=True)},
 }  # fmt: skip

@@ -140,7 +140,7 @@ def random_points(
     rich: bool = True,
 ) -> list[dict[str, Any]]:
     """Many points over a span: mostly ascending, some late, some at equal times; with units, groups, locations and metadata if rich."""
-    points = []
+    points: list[dict[str, Any]] = []
     time_us = start_us
     for number in range(count):
         time_us = start_us + span_us * number // count

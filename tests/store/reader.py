@@ -57,7 +57,7 @@ def crc32c(data: bytes) -> int:
 
 
 class Block(NamedTuple):
-    """A directory entry; `position` says where its own fields lie in the file, for tests that damage them."""
+    """A directory entry, its fields in the order of the footer's arrays."""
 
     first_time: int
     last_time: int
@@ -71,7 +71,7 @@ class Block(NamedTuple):
     length: int
     dictionary: int
     crc: int
-    count: int
+    point_count: int
     flags: int
 
 
@@ -197,13 +197,15 @@ class Reader:
         self.numbers = numbers
 
     def points(self) -> list[Point]:
-        return [point for series in self.footer.series for number in series.blocks for point in self.block(series, self.footer.blocks[number])]
+        return [
+            point for series in self.footer.series for number in series.blocks for point in self.block(series, self.footer.blocks[number])
+        ]
 
     def block(self, series: Series, entry: Block) -> list[Point]:
         raw = self.data[entry.offset : entry.offset + entry.length]
         require(crc32c(raw) == entry.crc, "block checksum")
         strings = [] if entry.dictionary == NO_DICTIONARY else read_dictionary(self.data, self.footer.dictionaries[entry.dictionary])
-        streams, n = split_block(raw), entry.count
+        streams, n = split_block(raw), entry.point_count
         values: Sequence[Any]
         if series.kind == NONE:
             values = [None] * n

@@ -37,7 +37,9 @@ class Stored:
     def add_device(
         self, number: int = 7, period: Literal["day", "week", "month", "quarter"] | None = "month", retention: int | None = None
     ) -> None:
-        self.infos[number] = DeviceInfo(number, f"{number:024x}", f"device {number}", "immutable", chunk_period=period, chunk_retention=retention)
+        self.infos[number] = DeviceInfo(
+            number, f"{number:024x}", f"device {number}", "immutable", chunk_period=period, chunk_retention=retention
+        )
         self.rows[number] = []
         self.next_sequence.setdefault(number, 1)
 

@@ -8,6 +8,7 @@ import struct
 from bisect import bisect_left
 from collections.abc import Sequence
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def exact_sum(values: Sequence[float]) -> float | Fraction:
 def model(rows: Sequence[Row], edges: Sequence[int], function: str) -> tuple[list[int], list[Any]]:
     starts, results = [], []
     times = [row.time_us for row in rows]
-    for low, high in zip(edges[:-1], edges[1:], strict=True):
+    for low, high in pairwise(edges):
         inside = [row.value for row in rows[bisect_left(times, low) : bisect_left(times, high)]]
         values: list[Any] = [value for value in inside if not (isinstance(value, float) and math.isnan(value))]
         if not values:
@@ -92,6 +93,11 @@ def check(sources: list[Source], device: int, rows: list[Row], edges: list[int],
                 assert value == float(expected) if isinstance(value, float) else value == expected, function
 
 
+def in_memory_and_sealed(folder: Path, memtable: Memtable, hidden: list[tuple[int, int]] | None = None) -> list[list[Source]]:
+    """The same points as one memtable and as segments."""
+    return [[(memtable, hidden or [])], [(segment, hidden or []) for segment in seal_to(folder, memtable, {7: None})]]
+
+
 def hours(start_us: int, count: int, width_us: int) -> list[int]:
     return [start_us + n * width_us for n in range(count + 1)]
 
@@ -106,7 +112,9 @@ def test_buckets_of_equal_width(tmp_path: Path, kind: int, layout: str, width_us
     for number in range(4):
         memtable = Memtable()
         start = JANUARY_2024_US + (0 if layout == "overlapping" else number * 2 * DAY_US)
-        points = random_points(generator, 2500, kinds=(kind,), start_us=start, span_us=2 * DAY_US, late=0.1 if layout == "overlapping" else 0, rich=False)
+        points = random_points(
+            generator, 2500, kinds=(kind,), start_us=start, span_us=2 * DAY_US, late=0.1 if layout == "overlapping" else 0, rich=False
+        )
         if kind == KIND_NUMBER:
             points = [{**point, "value": 1.5 if point["value"] == 1e300 else point["value"]} for point in points]
         rows += fed.feed(memtable, points)
@@ -126,7 +134,12 @@ def test_buckets_of_the_calendar(tmp_path: Path, period: str) -> None:
     rows += fed.feed(active, random_points(random.Random(2), 2000, kinds=(KIND_INTEGER,), span_us=100 * DAY_US, rich=False))
     sources: list[Source] = [(segment, []) for segment in seal_to(tmp_path, memtable, {7: "week"})] + [(active, [])]
     first = period_of(JANUARY_2024_US, period)
-    check(sources, fed.device, rows, [start_of(first + n, period) for n in range(period_of(JANUARY_2024_US + 100 * DAY_US, period) - first + 2)])
+    check(
+        sources,
+        fed.device,
+        rows,
+        [start_of(first + n, period) for n in range(period_of(JANUARY_2024_US + 100 * DAY_US, period) - first + 2)],
+    )
 
 
 @given(st.lists(st.tuples(floats, st.integers(0, 50)), min_size=1, max_size=60), st.integers(1, 60))
@@ -147,8 +160,7 @@ def test_any_integers(tmp_path_factory: pytest.TempPathFactory, cells: list[tupl
     fed, memtable = Fed(), Memtable()
     rows = fed.feed(memtable, [{"variable": "t", "value": value, "time": JANUARY_2024_US + time} for value, time in cells])
     edges = hours(JANUARY_2024_US, 50 // width + 1, width)
-    sources: list[Source] = [(segment, []) for segment in seal_to(tmp_path_factory.mktemp("a"), memtable, {7: None})]
-    for some in ([(memtable, [])], sources):
+    for some in in_memory_and_sealed(tmp_path_factory.mktemp("a"), memtable):
         check(some, fed.device, rows, edges, width)
         sums = model(ordered(rows), edges, "sum")[1]
         values = aggregated(some, fed.device, b"t", edges).result("sum")[1]
@@ -160,7 +172,7 @@ def test_any_integers(tmp_path_factory: pytest.TempPathFactory, cells: list[tupl
 def test_integer_sums_beyond_int64(tmp_path: Path) -> None:
     fed, memtable = Fed(), Memtable()
     fed.feed(memtable, [{"variable": "t", "value": 2**63 - 1, "time": JANUARY_2024_US + n} for n in range(3000)])
-    for sources in ([(memtable, [])], [(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable):
         found = aggregated(sources, 7, b"t", [JANUARY_2024_US, JANUARY_2024_US + 3000])
         assert found.result("sum")[1].tolist() == [float(3000 * (2**63 - 1))]
         assert found.result("max")[1].tolist() == [2**63 - 1]
@@ -171,16 +183,19 @@ def test_sums_that_cancel_are_exact(tmp_path: Path) -> None:
     """1e16 + 1 - 1e16 a thousand times: a naive sum says 0."""
     fed, memtable = Fed(), Memtable()
     fed.feed(memtable, [{"variable": "t", "value": (1e16, 1.0, -1e16)[n % 3], "time": JANUARY_2024_US + n} for n in range(3072)])
-    for sources in ([(memtable, [])], [(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable):
         assert aggregated(sources, 7, b"t", [JANUARY_2024_US, JANUARY_2024_US + 3072]).result("sum")[1].tolist() == [1024.0]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_nan_is_left_out_and_infinity_stays(tmp_path: Path, value: float) -> None:
     fed, memtable = Fed(), Memtable()
-    rows = fed.feed(memtable, [{"variable": "t", "value": value if n in (0, 5, 1500, 2999) else n / 4, "time": JANUARY_2024_US + n} for n in range(3000)])
+    rows = fed.feed(
+        memtable,
+        [{"variable": "t", "value": value if n in (0, 5, 1500, 2999) else n / 4, "time": JANUARY_2024_US + n} for n in range(3000)],
+    )
     edges = [JANUARY_2024_US + n for n in (0, 1, 100, 2000, 2999, 3000)]
-    for sources in ([(memtable, [])], [(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable):
         check(sources, 7, rows, edges)
 
 
@@ -188,7 +203,7 @@ def test_nothing_but_nan_is_no_bucket(tmp_path: Path) -> None:
     fed, memtable = Fed(), Memtable()
     payload = struct.unpack("<d", struct.pack("<Q", 0x7FF8000000000123))[0]
     fed.feed(memtable, [{"variable": "t", "value": payload, "time": JANUARY_2024_US + n} for n in range(2000)])
-    for sources in ([(memtable, [])], [(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable):
         found = aggregated(sources, 7, b"t", [JANUARY_2024_US, JANUARY_2024_US + 2000])
         assert all(len(part) == 0 for function in FUNCTIONS for part in found.result(function))
 
@@ -197,7 +212,7 @@ def test_kinds_that_mix_are_added_as_floats(tmp_path: Path) -> None:
     fed, memtable = Fed(), Memtable()
     points = [{"variable": "t", "value": (n / 4, n, n % 2 == 0)[n % 3], "time": JANUARY_2024_US + n} for n in range(4000)]
     rows = fed.feed(memtable, points)
-    for sources in ([(memtable, [])], [(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable):
         check(sources, 7, rows, hours(JANUARY_2024_US, 4, 1000), 1000)
         assert aggregated(sources, 7, b"t", [JANUARY_2024_US, JANUARY_2024_US + 4000]).result("min")[1].dtype == np.float64
 
@@ -207,7 +222,7 @@ def test_hidden_points_do_not_count(tmp_path: Path) -> None:
     rows = fed.feed(memtable, [{"variable": "t", "value": n, "time": JANUARY_2024_US + n} for n in range(5000)])
     hidden = [(JANUARY_2024_US + 1000, JANUARY_2024_US + 2500)]
     rows = [row for row in rows if not hidden[0][0] <= row.time_us <= hidden[0][1]]
-    for sources in ([(memtable, hidden)], [(segment, hidden) for segment in seal_to(tmp_path, memtable, {7: None})]):
+    for sources in in_memory_and_sealed(tmp_path, memtable, hidden):
         check(sources, 7, rows, hours(JANUARY_2024_US, 5, 1000), 1000)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,28 @@ from tsengine.core.store.segment import Segment
 from tsengine.errors import CorruptionError
 
 DEVICE = 7
-INTERESTING = (0, 1, 2, 7, 8, 15, 16, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 2, 2**32 - 1, 2**63 - 1, 2**63, 2**64 - 8, 2**64 - 1)
+INTERESTING = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    15,
+    16,
+    0x7F,
+    0x80,
+    0xFF,
+    0x7FFF,
+    0xFFFF,
+    2**31 - 1,
+    2**31,
+    2**32 - 2,
+    2**32 - 1,
+    2**63 - 1,
+    2**63,
+    2**64 - 8,
+    2**64 - 1,
+)
 
 
 def points() -> list[dict[str, Any]]:
@@ -83,6 +105,10 @@ def outcome(path: Path, data: bytes) -> list[Any] | None:
         assert 0 <= error.offset <= len(data)
         assert re.search(rf"damaged .* in {re.escape(str(path))} at byte \d+: .*tsengine check", str(error))
         return None
+
+
+def flipped(at: int, flip: int) -> Callable[[bytes], bytes]:
+    return lambda raw: raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]
 
 
 def is_padding(data: bytes, at: int) -> bool:
@@ -172,10 +198,10 @@ def test_bounds_that_must_be_refused(tmp_path: Path, sealed: tuple[bytes, list[A
         ("length", 0),
         ("length", block.length - 1),
         ("length", block.length + 1),
-        ("count", 0),
-        ("count", 1025),
-        ("count", block.count - 1),
-        ("count", block.count + 1),
+        ("point_count", 0),
+        ("point_count", 1025),
+        ("point_count", block.point_count - 1),
+        ("point_count", block.point_count + 1),
         ("flags", 2),
         ("dictionary", len(footer.dictionaries)),
         ("first_time", block.last_time + 1),
@@ -203,7 +229,7 @@ def test_counts_of_the_footer_that_do_not_fit(tmp_path: Path, sealed: tuple[byte
 
 def test_trailers_that_point_elsewhere(tmp_path: Path, sealed: tuple[bytes, list[Any]]) -> None:
     """A footer behind the end of the file, with a length that makes the sum right, was a crash."""
-    data, rows = sealed
+    data, _ = sealed
     end = len(data) - 32
     for offset in (0, 8, 16, 24, end - 8, end, end + 8, end + 16, end + 24, end + 32, end + 40, 2**63, 2**64 - 8):
         for length in (0, 8, 32, 2**63, (end - offset) % 2**64, (end - offset - 8) % 2**64):
@@ -219,7 +245,7 @@ def test_damaged_streams_with_good_checksums(tmp_path: Path, sealed: tuple[bytes
     length = reader.read_footer(data).blocks[number].length
     for at in range(length):
         for flip in (0x01, 0x10, 0x80, 0xFF):
-            outcome(path, with_block(data, number, lambda raw, at=at, flip=flip: raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]))
+            outcome(path, with_block(data, number, flipped(at, flip)))
 
 
 def test_random_streams_with_good_checksums(tmp_path: Path, sealed: tuple[bytes, list[Any]]) -> None:
@@ -242,7 +268,9 @@ def test_damaged_dictionaries_with_good_checksums(tmp_path: Path, sealed: tuple[
     entry = reader.read_footer(data).dictionaries[0]
     for at in range(entry.length):
         for flip in (0x01, 0x80, 0xFF):
-            found = outcome(path, with_dictionary(data, 0, lambda raw, at=at, flip=flip: raw[:at] + bytes([raw[at] ^ flip]) + raw[at + 1 :]))
+            found = outcome(
+                path, with_dictionary(data, 0, flipped(at, flip))
+            )
             assert at >= 2 * entry.entries or found is None, f"length {at // 2}"
             assert found is None or flip == 0x01, "no letter of the dictionary has a twin in UTF-8 at that distance"
             assert found != rows

@@ -49,7 +49,9 @@ def january(period: str | None) -> st.SearchStrategy[int]:
     starts = [start_of(period_of(JANUARY_2024_US, period) + n, period) for n in range(4)] if period else [JANUARY_2024_US]
     starts = [start for start in starts if period_of(start, "month") == JANUARY]
     return st.one_of(
-        st.tuples(st.sampled_from(starts or [JANUARY_2024_US + DAY_US]), st.sampled_from((-1, 0, 1))).map(lambda pair: max(sum(pair), JANUARY_2024_US)),
+        st.tuples(st.sampled_from(starts or [JANUARY_2024_US + DAY_US]), st.sampled_from((-1, 0, 1))).map(
+            lambda pair: max(sum(pair), JANUARY_2024_US)
+        ),
         st.integers(0, 20).map(lambda n: JANUARY_2024_US + n * 1_000_000),
     )
 
@@ -171,7 +173,9 @@ def test_short_blocks_become_full_ones(tmp_path: Path) -> None:
 def test_wide_blocks_over_narrow_ones_leave_no_short_blocks(tmp_path: Path) -> None:
     """Blocks that span the whole month beside a dense segment: each dense block used to end in a short one."""
     generator = random.Random(4)
-    wide = [[{"variable": "t", "value": 1.0, "time": JANUARY_2024_US + generator.randrange(25 * DAY_US)} for _ in range(1024)] for _ in range(6)]
+    wide = [
+        [{"variable": "t", "value": 1.0, "time": JANUARY_2024_US + generator.randrange(25 * DAY_US)} for _ in range(1024)] for _ in range(6)
+    ]
     dense = ascending(40 * 1024, JANUARY_2024_US, 25 * DAY_US // (40 * 1024))
     segments, rows = fill(tmp_path, [*wide, dense])
     merged = merge_to(tmp_path / "merged", segments, {7: None})
@@ -210,7 +214,9 @@ def test_progress_counts_every_point_and_may_stop_the_merge(tmp_path: Path) -> N
         memtables.append(memtable)
     segments = [segment for number, memtable in enumerate(memtables, 1) for segment in seal_to(tmp_path, memtable, {7: None}, number)]
     counted: list[int] = []
-    writers = merge(segments, {7: None}, lambda _segment, _device: (TIME_MIN_US, []), lambda month: SegmentWriter(tmp_path / "m", month), counted.append)
+    writers = merge(
+        segments, {7: None}, lambda _segment, _device: (TIME_MIN_US, []), lambda month: SegmentWriter(tmp_path / "m", month), counted.append
+    )
     assert counted == [2, 2, 2]
     writers[0].abort()
     assert list(series_keys(segments[0])) == [(7, b"a", KIND_NUMBER), (7, b"b", KIND_NUMBER), (7, b"c", KIND_NUMBER)]

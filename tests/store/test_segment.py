@@ -55,7 +55,18 @@ def second_reader(path: str) -> reader.Reader:
 
 def as_row(point: reader.Point) -> Row:
     lat, lng = point.location or (None, None)
-    return Row(point.sequence, point.time_us, point.variable, point.value, point.unit, point.group, lat, lng, point.metadata, point.received_s * 1_000_000)
+    return Row(
+        point.sequence,
+        point.time_us,
+        point.variable,
+        point.value,
+        point.unit,
+        point.group,
+        lat,
+        lng,
+        point.metadata,
+        point.received_s * 1_000_000,
+    )
 
 
 def bits(value: float) -> int:
@@ -68,7 +79,7 @@ def number_of(cell: int) -> float:
 
 def check_statistics(series: reader.Series, block: reader.Block, points: list[reader.Point]) -> None:
     values = [point.value for point in points]
-    assert (block.first_time, block.last_time, block.count) == (points[0].time_us, points[-1].time_us, len(points))
+    assert (block.first_time, block.last_time, block.point_count) == (points[0].time_us, points[-1].time_us, len(points))
     if series.kind in (KIND_NONE, KIND_TEXT):
         assert block[2:8] == (0,) * 6
         assert block.flags == 0
@@ -92,7 +103,9 @@ def check_statistics(series: reader.Series, block: reader.Block, points: list[re
         assert block.flags == 1
     if math.isfinite(number_of(block.sum_high)):
         largest = max(map(abs, finite), default=0.0)
-        assert number_of(block.sum_high) + number_of(block.sum_low) == pytest.approx(total, rel=1e-15, abs=largest * len(finite) ** 2 * 2**-104)
+        assert number_of(block.sum_high) + number_of(block.sum_low) == pytest.approx(
+            total, rel=1e-15, abs=largest * len(finite) ** 2 * 2**-104
+        )
     else:
         assert block.flags == 1
 
@@ -137,7 +150,8 @@ def test_a_second_reader_finds_many_points_of_every_kind(tmp_path: Path) -> None
     points = random_points(random.Random(8), 6000, kinds=ALL_KINDS, variables=("a", "b"))
     # Long texts that occur once lie in their block; others in a dictionary; and enough of them to need several dictionaries.
     points += [
-        {"variable": "long", "value": f"{n:04d}" + "x" * 300, "time": JANUARY_2024_US + n, "metadata": {"n": n, "text": "y" * 50}} for n in range(3000)
+        {"variable": "long", "value": f"{n:04d}" + "x" * 300, "time": JANUARY_2024_US + n, "metadata": {"n": n, "text": "y" * 50}}
+        for n in range(3000)
     ]
     points += [{"variable": "short", "value": f"{n // 1024} {n % 400} " * 30, "time": JANUARY_2024_US + n} for n in range(3000)]
     rows = fed.feed(memtable, points)
@@ -169,14 +183,17 @@ def test_every_form_of_groups_and_locations(tmp_path: Path, group: str, located:
 def test_the_directory_tells_devices_series_and_blocks(tmp_path: Path) -> None:
     memtable = Memtable()
     for log_seq, device in enumerate((5, 2**32 - 1, 0, 9), 1):
-        points = [{"variable": name, "value": value, "time": JANUARY_2024_US + log_seq} for name, value in (("b", 1.0), ("a", 1), ("aa", "x"), ("a", True))]
+        points = [
+            {"variable": name, "value": value, "time": JANUARY_2024_US + log_seq}
+            for name, value in (("b", 1.0), ("a", 1), ("aa", "x"), ("a", True))
+        ]
         memtable.apply(record_of(device, points, 1, RECEIVED_US), log_seq)
     (segment,) = seal_to(tmp_path, memtable, dict.fromkeys((5, 2**32 - 1, 0, 9)))
     assert segment.devices() == [0, 5, 9, 2**32 - 1]
     for device in segment.devices():
         assert segment.device_series(device) == [(b"a", KIND_INTEGER), (b"a", KIND_BOOLEAN), (b"aa", KIND_TEXT), (b"b", KIND_NUMBER)]
         assert [count for _, _, count in segment.device_blocks(device)] == [1, 1, 1, 1]
-    assert segment.device_series(6) == segment.device_blocks(6) == []
+    assert (segment.device_series(6), segment.device_blocks(6)) == ([], [])
     assert segment.time_bounds() == (JANUARY_2024_US + 1, JANUARY_2024_US + 4)
     assert (segment.id, segment.last_log_seq) == (1, 4)
     assert segment.size_bytes == Path(segment.path).stat().st_size
