@@ -118,7 +118,9 @@ def test_a_batch_of_equal_points_is_a_few_bytes() -> None:
 
 def test_large_batch_keeps_its_order() -> None:
     generator = random.Random(5)
-    given_points: list[dict[str, Any]] = [{"variable": f"v{i % 7}", "value": generator.random(), "time": generator.randrange(10**15)} for i in range(20_000)]
+    given_points: list[dict[str, Any]] = [
+        {"variable": f"v{i % 7}", "value": generator.random(), "time": generator.randrange(10**15)} for i in range(20_000)
+    ]
     rows = batch.rows(record_of(2, given_points, 10))
     assert [row.time_us for row in rows] == [point["time"] for point in given_points]
     assert [row.value for row in rows] == [point["value"] for point in given_points]

@@ -26,6 +26,9 @@ from tsengine.errors import LimitError
 from tsengine.rows import Row
 
 DAY_US = 86_400_000_000
+SMALLEST = Fraction(2) ** -1074
+"""Distance of floats around zero."""
+
 FUNCTIONS = ("count", "sum", "avg", "min", "max", "first", "last")
 
 
@@ -66,7 +69,7 @@ def is_close(found: float, expected: float | Fraction, scale: float) -> bool:
     if isinstance(expected, float) and not math.isfinite(expected):
         return math.isnan(found) if math.isnan(expected) else found == expected
     # One rounding of the result, and of the second order of the sum's terms: far less than a naive sum's error.
-    return abs(Fraction(found) - Fraction(expected)) <= Fraction(abs(float(expected)) * 2**-52) + Fraction(scale) * Fraction(2) ** -90
+    return abs(Fraction(found) - Fraction(expected)) <= Fraction(abs(float(expected)) * 2**-52) + Fraction(scale) * Fraction(2) ** -90 + SMALLEST
 
 
 def aggregated(sources: list[Source], device: int, name: bytes, edges: list[int], fixed_width: int = 0) -> Buckets:

@@ -268,9 +268,7 @@ def test_damaged_dictionaries_with_good_checksums(tmp_path: Path, sealed: tuple[
     entry = reader.read_footer(data).dictionaries[0]
     for at in range(entry.length):
         for flip in (0x01, 0x80, 0xFF):
-            found = outcome(
-                path, with_dictionary(data, 0, flipped(at, flip))
-            )
+            found = outcome(path, with_dictionary(data, 0, flipped(at, flip)))
             assert at >= 2 * entry.entries or found is None, f"length {at // 2}"
             assert found is None or flip == 0x01, "no letter of the dictionary has a twin in UTF-8 at that distance"
             assert found != rows

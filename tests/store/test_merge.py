@@ -235,5 +235,5 @@ def test_a_damaged_input_stops_the_merge(tmp_path: Path) -> None:
     data[reader.read_footer(bytes(data)).blocks[1].offset + 5] ^= 1
     damaged = tmp_path / "damaged.seg"
     damaged.write_bytes(bytes(data))
-    with pytest.raises(CorruptionError, match="damaged.seg"):
+    with pytest.raises(CorruptionError, match=r"damaged\.seg"):
         merge_to(tmp_path / "merged", [Segment(damaged, 50, 1), segments[1]], {7: None})

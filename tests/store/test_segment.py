@@ -42,11 +42,11 @@ ALL_KINDS = (KIND_NONE, KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN, KIND_TEXT)
 
 
 def integers(data: bytes, n: int) -> list[int]:
-    return integer.decode(data, n).tolist()  # type: ignore[no-any-return]
+    return integer.decode(data, n).tolist()
 
 
 def numbers(data: bytes, n: int) -> list[float]:
-    return number.decode(data, n).tolist()  # type: ignore[no-any-return]
+    return number.decode(data, n).tolist()
 
 
 def second_reader(path: str) -> reader.Reader:
@@ -239,12 +239,12 @@ def test_an_aborted_segment_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_files_that_are_no_segments(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="missing.seg"):
+    with pytest.raises(StorageError, match=r"missing\.seg"):
         Segment(tmp_path / "missing.seg")
     for content in (b"", b"TSEGMENT", bytes(48), bytes(4096), b"TSEGMENT" + bytes(100)):
         path = tmp_path / "other.seg"
         path.write_bytes(content)
-        with pytest.raises(CorruptionError, match="other.seg"):
+        with pytest.raises(CorruptionError, match=r"other\.seg"):
             Segment(path)
 
 
