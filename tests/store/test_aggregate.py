@@ -69,7 +69,10 @@ def is_close(found: float, expected: float | Fraction, scale: float) -> bool:
     if isinstance(expected, float) and not math.isfinite(expected):
         return math.isnan(found) if math.isnan(expected) else found == expected
     # One rounding of the result, and of the second order of the sum's terms: far less than a naive sum's error.
-    return abs(Fraction(found) - Fraction(expected)) <= Fraction(abs(float(expected)) * 2**-52) + Fraction(scale) * Fraction(2) ** -90 + SMALLEST
+    return (
+        abs(Fraction(found) - Fraction(expected))
+        <= Fraction(abs(float(expected)) * 2**-52) + Fraction(scale) * Fraction(2) ** -90 + SMALLEST
+    )
 
 
 def aggregated(sources: list[Source], device: int, name: bytes, edges: list[int], fixed_width: int = 0) -> Buckets:
