@@ -14,7 +14,7 @@ cdef struct Bucket:
     double last
     double minimum
     double maximum
-    double sum_high             # rounded sum, and what the roundings lost
+    double sum_high             # of floats: rounded sum, and what the roundings lost; integers have their own, below
     double sum_low
     int64_t integer_minimum     # the same for integers, exact; only where every value is one
     int64_t integer_maximum

@@ -53,8 +53,15 @@ cdef inline void add_integer(Bucket* bucket, int64_t high, int64_t low) noexcept
     bucket.integer_low = <int64_t> total
 
 
-cdef inline double integer_sum(int64_t high, int64_t low) noexcept:
-    return <double> ((<int128> high << 64) + <uint64_t> low)
+cdef inline double total_of(const Bucket* cell) noexcept:
+    """The sum of all values, floats and integers."""
+    cdef int128 whole = (<int128> cell.integer_high << 64) + <uint64_t> cell.integer_low
+    cdef double rounded = <double> whole
+    cdef Bucket total = cell[0]
+    if not isfinite(cell.sum_high):
+        return cell.sum_high
+    add_number(&total, rounded, <double> (whole - <int128> rounded))
+    return total.sum_high + total.sum_low
 
 
 cdef class Buckets:
@@ -156,7 +163,6 @@ cdef class Buckets:
             bucket.maximum = max(bucket.maximum, <double> segment.footer.maximum[at])
             bucket.integer_minimum = min(bucket.integer_minimum, segment.footer.minimum[at])
             bucket.integer_maximum = max(bucket.integer_maximum, segment.footer.maximum[at])
-            add_number(bucket, integer_sum(segment.footer.sum_high[at], segment.footer.sum_low[at]), 0)
             add_integer(bucket, segment.footer.sum_high[at], segment.footer.sum_low[at])
         if ref.first_time < bucket.first_time:
             bucket.first_time = ref.first_time
@@ -185,8 +191,9 @@ cdef class Buckets:
         bucket.count += 1
         bucket.minimum = min(bucket.minimum, value)
         bucket.maximum = max(bucket.maximum, value)
-        add_number(bucket, value, 0)
-        if kind != KIND_NUMBER:
+        if kind == KIND_NUMBER:
+            add_number(bucket, value, 0)
+        else:
             bucket.integer_minimum = min(bucket.integer_minimum, bits)
             bucket.integer_maximum = max(bucket.integer_maximum, bits)
             add_integer(bucket, bits >> 63, bits)
@@ -263,11 +270,10 @@ cdef int64_t integer_result(const Bucket* cell, str function):
 
 
 cdef double number_result(const Bucket* cell, str function):
-    cdef double total = cell.sum_high + cell.sum_low if isfinite(cell.sum_high) else cell.sum_high
     if function == "avg":
-        return total / cell.count
+        return total_of(cell) / cell.count
     if function == "sum":
-        return total
+        return total_of(cell)
     if function == "min":
         return cell.minimum
     if function == "max":

@@ -576,5 +576,7 @@ cdef const char* block_decode(
                 return "metadata"
             for i in range(n):
                 into.metadata[at + i] = <uint32_t> cells[i]
-    into.added(n)
+    if not into.added(n):       # readers rely on it: buckets are found by the first and last time of a block
+        into.count = at
+        return "order, in its time or sequence"
     return NULL

@@ -37,23 +37,26 @@ cdef int merge_series(SeriesScan scan, BlockCutter cutter, uint32_t device, byte
     cdef Segment segment
     cdef Columns rest
     cdef int64_t i, last_time = INT64_MIN, frontier
+    cdef bint is_last
     scan.pending = pending
     for i in range(scan.ref_count):
         ref = &scan.refs[i]
-        # A rest that is long enough becomes a block of its own, so that re-encoding does not run on through full blocks.
-        if scan.pending.count >= FULL_ENOUGH and is_copyable(scan, i, last_time):
-            cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, True)
         if scan.pending.count == 0 and is_copyable(scan, i, last_time):
             segment = <Segment> scan.sources[ref.source][0]
             cutter.select(segment.footer.counts.month)
             cutter.writer.begin_series(device, name, len(name), scan.kind)
             cutter.writer.copy_block(segment, ref.block)
+            last_time = ref.last_time
         else:
             scan.load(ref, scan.pending)
             scan.pending.sort()
+            last_time = max(last_time, ref.last_time)
             frontier = scan.refs[i + 1].first_time if i + 1 < scan.ref_count else INT64_MAX
             if scan.pending.count and scan.pending.time[scan.pending.count - 1] < frontier:
-                cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, frontier == INT64_MAX)
+                # Enough for a block of its own before one that can be copied: stop here, or re-encoding would run on through
+                # all that follow.
+                is_last = frontier == INT64_MAX or (scan.pending.count >= FULL_ENOUGH and is_copyable(scan, i + 1, last_time))
+                cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, is_last)
             elif scan.pending.count > 4 * BLOCK_POINTS:
                 ready = scan.split(frontier)
                 if ready is not None:
@@ -61,7 +64,6 @@ cdef int merge_series(SeriesScan scan, BlockCutter cutter, uint32_t device, byte
                     # What is left is no full block: it goes on with the points that follow, which are sorted when they are loaded.
                     ready.view(0, ready.count, &rest)
                     scan.pending.append(&rest, 0, ready.count, StringMap(ready.strings, scan.pending.strings))
-        last_time = max(last_time, ref.last_time)
     return cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, True)
 
 

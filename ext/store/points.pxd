@@ -67,7 +67,7 @@ cdef class PointBuffer:
 
     cdef int reserve(self, int64_t count) except -1 nogil
     cdef int append(self, const Columns* source, int64_t first, int64_t count, StringMap map) except -1 nogil
-    cdef void added(self, int64_t count) noexcept nogil
+    cdef bint added(self, int64_t count) noexcept nogil
     cdef void drop(self, int64_t low, int64_t high) noexcept nogil
     cdef void _shift(self, int64_t to, int64_t origin, int64_t count) noexcept nogil
     cdef int sort(self) except -1 nogil

@@ -165,15 +165,23 @@ cdef class PointBuffer:
         self.added(count)
         return 0
 
-    cdef void added(self, int64_t count) noexcept nogil:
-        """Take note of points that were written behind the last one."""
-        cdef int64_t i
-        cdef int64_t start = self.count if self.count else 1
-        for i in range(start, self.count + count):
+    cdef bint added(self, int64_t count) noexcept nogil:
+        """Take note of points that were written behind the last one; return whether they are in order among themselves."""
+        cdef int64_t first = self.count, i
+        cdef bint ordered = True
+        for i in range(first + 1, first + count):
             if self.time[i] < self.time[i - 1] or (self.time[i] == self.time[i - 1] and self.sequence[i] < self.sequence[i - 1]):
-                self.in_order = False
+                ordered = False
                 break
+        if not ordered:
+            self.in_order = False
+        elif first and count:
+            if self.time[first] < self.time[first - 1] or (
+                self.time[first] == self.time[first - 1] and self.sequence[first] < self.sequence[first - 1]
+            ):
+                self.in_order = False
         self.count += count
+        return ordered
 
     cdef void drop(self, int64_t low, int64_t high) noexcept nogil:
         """Remove points low .. high."""

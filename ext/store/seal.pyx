@@ -42,7 +42,7 @@ cdef class BlockCutter:
 
         points: ordered, with the numbers of `strings`; every column wanted.
         """
-        cdef int64_t at = 0, take, bound
+        cdef int64_t at = 0, take, bound, left
         cdef Columns columns
         while at < points.count:
             take = min(points.count - at, <int64_t> BLOCK_POINTS)
@@ -53,6 +53,11 @@ cdef class BlockCutter:
                 take = lower_bound(points.time + at, take, bound)
             elif take < BLOCK_POINTS and not is_last:
                 break
+            elif is_last:
+                # Two halves instead of a full block and a short one: a merge copies halves, but re-encodes short blocks.
+                left = lower_bound(points.time + at, points.count - at, bound)
+                if BLOCK_POINTS < left < BLOCK_POINTS + BLOCK_POINTS // 2:
+                    take = (left + 1) // 2
             self.select(month_of(points.time[at]))
             self.writer.begin_series(device, name, name_bytes, points.kind)
             points.view(at, take, &columns)

@@ -373,8 +373,6 @@ cdef class Segment:
                 buffer = PointBuffer(self.footer.series_kind[series], WANT_ALL)
                 table = self.dictionary(self.footer.dictionary[block])
                 self.decode(block, buffer.kind, buffer, StringMap(table, buffer.strings))
-                if not buffer.in_order:
-                    raise self.damaged("block", self.footer.offset[block], "points out of order")
 
     def _first_series(self, device: int) -> int:
         cdef int64_t low = 0, high = self.footer.counts.series_count, middle

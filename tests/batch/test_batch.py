@@ -5,7 +5,6 @@ from __future__ import annotations
 import random
 from typing import Any
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +18,7 @@ from tsengine.core.store.memtable import Memtable
 from tsengine.errors import CorruptionError
 from tsengine.ids import group_id
 
-SMALL = {
+SMALL: dict[str, list[dict[str, Any]]] = {
     "one plain point": [{"variable": "t", "value": 1.5, "time": 10}],
     "every column": [
         {"variable": "t", "value": 1.5, "time": 10, "unit": "C", "group": "trip", "location": (1.0, 2.0), "metadata": {"a": "ü"}},
@@ -119,10 +118,12 @@ def test_a_batch_of_equal_points_is_a_few_bytes() -> None:
 
 def test_large_batch_keeps_its_order() -> None:
     generator = random.Random(5)
-    given_points = [{"variable": f"v{i % 7}", "value": generator.random(), "time": generator.randrange(10**15)} for i in range(20_000)]
+    given_points: list[dict[str, Any]] = [
+        {"variable": f"v{i % 7}", "value": generator.random(), "time": generator.randrange(10**15)} for i in range(20_000)
+    ]
     rows = batch.rows(record_of(2, given_points, 10))
     assert [row.time_us for row in rows] == [point["time"] for point in given_points]
-    assert np.array_equal([row.value for row in rows], [point["value"] for point in given_points])
+    assert [row.value for row in rows] == [point["value"] for point in given_points]
 
 
 @given(batches(any_times))

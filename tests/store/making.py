@@ -93,7 +93,8 @@ def seal_to(folder: Path, memtable: Memtable, periods: dict[int, str | None], fi
     seal(memtable, periods, make_writer)
     for writer in begun:
         writer.finish()
-    return [Segment(writer.path, first_id + number, memtable.last_log_seq) for number, writer in enumerate(begun)]
+    segments = [Segment(writer.path, first_id + number, memtable.last_log_seq) for number, writer in enumerate(begun)]
+    return sorted(segments, key=lambda segment: segment.month)
 
 
 def series_of(sources: Iterable[Source], device: int) -> list[tuple[bytes, int]]:
@@ -139,7 +140,7 @@ def random_points(
     rich: bool = True,
 ) -> list[dict[str, Any]]:
     """Many points over a span: mostly ascending, some late, some at equal times; with units, groups, locations and metadata if rich."""
-    points = []
+    points: list[dict[str, Any]] = []
     time_us = start_us
     for number in range(count):
         time_us = start_us + span_us * number // count

@@ -77,9 +77,10 @@ def test_many_series_of_many_devices() -> None:
     generator = random.Random(3)
     names = [f"v{n}" for n in range(40)]
     for log_seq, device in enumerate(generator.sample(range(2**32), 300), 1):
-        points = [{"variable": name, "value": float(log_seq), "time": log_seq} for name in generator.sample(names, 5)]
+        chosen = generator.sample(names, 5)
+        points = [{"variable": name, "value": float(log_seq), "time": log_seq} for name in chosen]
         memtable.apply(record_of(device, points, 1), log_seq)
-        assert sorted(name for name, _ in memtable.device_series(device)) == sorted(point["variable"].encode() for point in points)
+        assert sorted(name for name, _ in memtable.device_series(device)) == sorted(name.encode() for name in chosen)
     assert len(memtable.devices()) == 300
     for device in memtable.devices():
         assert len(read_all([(memtable, [])], device)) == 5
