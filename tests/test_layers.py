@@ -59,9 +59,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.scan": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
-        "tsengine.core.store.bulk": (
-            "tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"
-        ),
+        "tsengine.core.store.bulk": ("tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"),
         "tsengine.core.store.merge": (
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
@@ -94,12 +92,13 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.arrow": "",
+        "tsengine.transfer.": "*",
         "tsengine.device": "tsengine.arrow",
         "tsengine.aio": "tsengine.device tsengine.arrow",
         "tsengine": "*",
     },
     {"tsengine.server.": "*", "tsengine.cluster.": "*"},
-    {"tsengine.cli.": "*"},
+    {"tsengine.cli.": "*", "tsengine.__main__": "*"},
 ]
 
 # Imports that go up, inside a function, each with its reason.
