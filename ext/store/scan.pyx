@@ -10,6 +10,7 @@ from libc.stdlib cimport free, qsort, realloc
 
 from cpython.exc cimport PyErr_NoMemory
 
+from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
 from tsengine.core.store.segment cimport Segment
@@ -259,7 +260,7 @@ cdef class SeriesScan:
         """Return every point that is left, ordered, as one PointBuffer."""
         cdef PointBuffer points = PointBuffer(self.kind, self.want) if self.pending is None else self.pending
         self.pending = None
-        points.reserve(points.count + self.point_count)
+        points.reserve(points.count + self.point_count + BLOCK_POINTS)     # a block is decoded into room for a whole one
         while self.next_ref < self.ref_count:
             self.load(&self.refs[self.next_ref], points)
             self.next_ref += 1
