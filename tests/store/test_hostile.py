@@ -58,7 +58,7 @@ def points() -> list[dict[str, Any]]:
             {"variable": "i", "value": n * n, "time": time, "group": f"{n:024x}", "unit": "C" if n % 2 else None},
             {"variable": "b", "value": n % 3 == 0, "time": time, "group": "trip", "location": (1.0, 2.0) if n % 2 else None},
             {"variable": "s", "value": f"text {n % 3}", "time": time, "metadata": {"a": n % 2}},
-            {"variable": "p", "value": f"{n} " + "long" * 50, "time": time},
+            {"variable": "p", "value": f"{n} " + "long" * 24, "time": time},
             {"variable": "o", "value": None, "time": time, "group": ("trip", f"{n:024x}", None)[n % 3]},
         ]
     return made
