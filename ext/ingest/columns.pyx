@@ -499,7 +499,9 @@ def from_columns(
     return record
 
 
-cdef int fill_values(const uint8_t[::1] kind, const int64_t[::1] value, list text_numbers, uint32_t n, uint8_t* kinds, int64_t* values) except -1:
+cdef int fill_values(
+    const uint8_t[::1] kind, const int64_t[::1] value, list text_numbers, uint32_t n, uint8_t* kinds, int64_t* values
+) except -1:
     """Write kinds and values; a text's index becomes its number in the batch's string table."""
     cdef int64_t step = 0 if kind.shape[0] == 1 else 1
     cdef const int64_t[::1] table

@@ -2,8 +2,9 @@
 
 Life: the store applies batches to the active memtable, in log order and from one thread at a time; when it passes its
 budget it is frozen, sealed to segments in the background, and dropped once the manifest lists them. Readers copy the
-`columns` of the blocks they need while they hold the GIL: a block's cells below its count never change and its arrays never
-move. The table of strings does move while points are added, so strings are looked up with the GIL. Memory is one arena, so its size is known exactly and freed at once.
+`columns` of the blocks they need while they hold the GIL: a block's cells below its count never change and its arrays
+never move. The table of strings does move while points are added, so strings are looked up with the GIL. Memory is one
+arena, so its size is known exactly and freed at once.
 """
 
 from libc.math cimport NAN, isnan
