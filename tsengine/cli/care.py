@@ -42,9 +42,8 @@ def check(data: Data = DEFAULT_DATA, json: Json = False) -> None:
         for problem in report.problems:
             typer.echo(f"problem: {problem}")
         state = "the store is sound" if report.is_sound else f"{counted(len(report.problems), 'problem')} found"
-        typer.echo(
-            f"{state}; read {counted(report.segments, 'segment')}, {counted(report.points, 'point')}, {counted(report.records, 'record')} of the log"
-        )
+        read = (counted(report.segments, "segment"), counted(report.points, "point"), counted(report.records, "record"))
+        typer.echo(f"{state}; read {', '.join(read)} of the log")
     if not report.is_sound:
         raise typer.Exit(1)
 
