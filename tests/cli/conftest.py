@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,7 +45,7 @@ def opened(data: Path) -> Engine:
 
 
 @pytest.fixture
-def run(data: Path) -> Iterator[Run]:
+def run(data: Path) -> Run:
     runner = CliRunner()
 
     def run(*args: str | Path, input: str | bytes | None = None, status: int = 0) -> Result:
@@ -54,7 +54,7 @@ def run(data: Path) -> Iterator[Run]:
         assert "Traceback" not in result.output
         return result
 
-    yield run
+    return run
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 import typer
 
-from tsengine.cli.app import app
-
 from tests.cli.conftest import ROOT, Process, Run, opened
+from tsengine.cli.app import app
 
 COMMANDS = ["serve", "device", "token", "import", "export", "query", "stats", "check", "compact", "backup"]
 

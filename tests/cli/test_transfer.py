@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.cli.conftest import ROOT, Process, Run, opened
 from tsengine.transfer import parts
-
-from tests.cli.conftest import Process, Run, opened
 
 ROWS = "variable,time,value\nv,2026-01-01,1\nv,yesterday,2\nv,2026-01-03,3\n"
 
@@ -41,6 +44,17 @@ def test_standard_input(run: Run, store: Path) -> None:
     out = run("export", "-d", "SN-1").stdout_bytes
     result = run("import", "-", "--format", "csv", "-d", "SN-2", "--json", input=out)
     assert json.loads(result.stdout) == {"stored": 6, "skipped": 0, "resumed_rows": 0}
+
+
+def test_a_pipe_of_the_shell(run: Run, store: Path, tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.csv"
+    os.mkfifo(pipe)
+    with subprocess.Popen(["cp", "/dev/stdin", str(pipe)], stdin=subprocess.PIPE, text=True) as writer:
+        assert writer.stdin is not None
+        writer.stdin.write("variable,time_us\nv,1\n")
+        writer.stdin.close()
+        assert "stored 1 point in" in run("import", pipe, "-d", "SN-1").stdout
+    run("import", tmp_path, "-d", "SN-1", "-f", "csv", status=1)
 
 
 def test_bad_rows_stop_or_are_left_out(run: Run, store: Path, tmp_path: Path) -> None:
@@ -93,3 +107,20 @@ def test_a_pipe_between_two_processes(process: Process, store: Path, data: Path)
     assert "stored 6 points" in process("import", "-", "-f", "csv", "-d", "SN-2", input=text).stdout
     with opened(data) as db:
         assert db.device("SN-2").count() == 6
+
+
+def test_an_import_is_stopped_by_ctrl_c(store: Path) -> None:
+    command = [sys.executable, "-m", "tsengine", "import", "-", "-f", "csv", "-d", "SN-1", "--skip-bad-rows"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as importer:
+        try:
+            assert importer.stdin is not None and importer.stderr is not None
+            # The first batch is full and has a bad row, of which the process tells; then it waits for more.
+            importer.stdin.write("variable,time_us\nv,\n" + "v,1\n" * parts.BATCH_POINTS)
+            importer.stdin.flush()
+            assert importer.stderr.readline().startswith("skipped line 2: ")
+            importer.send_signal(signal.SIGINT)
+            assert importer.stderr.readline() == "stopped\n"
+            assert importer.stderr.readline() == "hint: 49,999 points stored\n"
+            assert importer.wait(timeout=60) == 130
+        finally:
+            importer.kill()

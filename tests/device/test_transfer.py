@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import signal
 import struct
 import subprocess
@@ -318,6 +317,23 @@ def test_bad_lines_of_json(db: Engine, line: str) -> None:
     assert imported(db, make_device(db), text, "jsonl", skip_bad_rows=True).skipped == 1
 
 
+def test_numbers_at_the_edges_of_json(db: Engine) -> None:
+    device = make_device(db)
+    numbers = {
+        "123456789012345678901234567890": 1.2345678901234568e29,
+        "9223372036854775808": 2.0**63,
+        "-0": -0.0,
+        "-0.0": -0.0,
+        "1E5": 1e5,
+    }
+    text = "\n".join(f'{{"variable":"v","time_us":{i},"value":{number}}}' for i, number in enumerate(numbers))
+    imported(db, device, text, "jsonl")
+    assert [point.value for point in device.points(order="asc")] == list(numbers.values())
+    for value, type in (("9223372036854775808", "integer"), ("1.5", "integer"), ('"1"', "boolean"), ("1", "text"), ('"NaN(1)"', "number")):
+        line = f'{{"variable":"v","time_us":1,"value":{value},"type":"{type}"}}'
+        assert imported(db, device, line, "jsonl", skip_bad_rows=True).skipped == 1, (value, type)
+
+
 def test_bad_rows_of_tables(db: Engine) -> None:
     table = pa.table(
         {
@@ -359,7 +375,7 @@ def test_headers_that_say_too_little(db: Engine, header: str) -> None:
 
 
 @pytest.mark.parametrize("format", ["parquet", "arrow"])
-@pytest.mark.parametrize("body", [b"", b"ARROW1", b"PAR1PAR1", os.urandom(50), b"variable,time\n"])
+@pytest.mark.parametrize("body", [b"", b"ARROW1", b"PAR1PAR1", bytes(range(50)), b"variable,time\n"])
 def test_files_of_another_format(db: Engine, format: Format, body: bytes) -> None:
     with pytest.raises(InputError, match=f"no {format} file|damaged"):
         imported(db, make_device(db), body, format)
@@ -408,8 +424,18 @@ def test_an_import_stopped_by_a_bad_row_goes_on(db: Engine, tmp_path: Path, monk
     assert again.resumed_rows == 20
     assert again.run() == 35
     assert [point.value for point in device.points(limit=None, order="asc")] == [float(i) for i in range(35)]
-    assert not again.can_resume
-    assert list((db.path / "imports").iterdir()) == []
+
+
+def test_resuming_a_finished_import_stores_only_what_is_new(db: Engine, tmp_path: Path) -> None:
+    device, path = make_device(db), tmp_path / "rows.csv"
+    write_rows(path, 3)
+    for resume, count in ((False, 3), (True, 3), (False, 6)):
+        Import(db, device, path, format="csv", resume=resume).run()
+        assert device.count() == count
+    write_rows(path, 5)
+    job = Import(db, device, path, format="csv", resume=True)
+    assert (job.run(), job.resumed_rows, device.count()) == (5, 3, 8)
+    assert [file.stat().st_mode & 0o777 for file in (db.path / "imports").iterdir()] == [0o600]
 
 
 @pytest.mark.parametrize("format", FORMATS)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, Json, open_store
-from tsengine.cli.show import print_json, print_pairs, progress_bar, size_text
+from tsengine.cli.show import counted, print_json, print_pairs, progress_bar, size_text
 
 STATS_EXAMPLE = "Example: tsengine stats --json"
 CHECK_EXAMPLE = "Example: tsengine check --data /var/lib/tsengine"
@@ -41,10 +41,9 @@ def check(data: Data = DEFAULT_DATA, json: Json = False) -> None:
     else:
         for problem in report.problems:
             typer.echo(f"problem: {problem}")
-        state = (
-            "the store is sound" if report.is_sound else f"{len(report.problems)} problem{'s' if len(report.problems) > 1 else ''} found"
-        )
-        typer.echo(f"{state}; read {report.segments} segments, {report.points:,} points, {report.records} records of the log")
+        state = "the store is sound" if report.is_sound else f"{counted(len(report.problems), 'problem')} found"
+        read = (counted(report.segments, "segment"), counted(report.points, "point"), counted(report.records, "record"))
+        typer.echo(f"{state}; read {', '.join(read)} of the log")
     if not report.is_sound:
         raise typer.Exit(1)
 

@@ -9,7 +9,7 @@ import msgspec
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, open_store, parse_count, parse_tags
-from tsengine.cli.show import device_object, print_json, print_pairs, print_table
+from tsengine.cli.show import counted, device_object, print_json, print_pairs, print_table
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.limits import POINTS_PER_CHUNK, POINTS_PER_DEVICE
@@ -182,7 +182,7 @@ def delete(
     with open_store(data) as db:
         found = db.device(device)
         if not yes:
-            typer.confirm(f"delete device {found.id} ({found.name}) and its {found.count()} points?", abort=True, err=True)
+            typer.confirm(f"delete device {found.id} ({found.name}) and its {counted(found.count(), 'point')}?", abort=True, err=True)
         db.delete_device(found.id)
     typer.echo(f"deleted device {found.id} ({found.name})")
 

@@ -76,6 +76,11 @@ def time_text(time: datetime | int | None) -> str | None:
     return time.isoformat().replace("+00:00", "Z")
 
 
+def counted(count: int, noun: str) -> str:
+    """Return like "1 point" or "2,000 points"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def size_text(size_bytes: int) -> str:
     size = float(size_bytes)
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, DeviceOption, End, Json, Start, Variables, open_store
-from tsengine.cli.show import print_json, progress_bar
+from tsengine.cli.show import counted, print_json, progress_bar
 from tsengine.errors import InputError, TsengineError
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def import_file(
         str | None, typer.Option("--variable", "-v", metavar="NAME", help="Name of the variable, for files without such a column.")
     ] = None,
     skip_bad_rows: Annotated[bool, typer.Option("--skip-bad-rows", help="Leave bad rows out and count them instead of stopping.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on where an interrupted import of this file stopped.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on behind the rows of this file that are stored already.")] = False,
     json: Json = False,
 ) -> None:
     """Store the points of a file in a device.
@@ -55,8 +55,7 @@ def import_file(
     """
     from tsengine.transfer import BadRow, Import, format_of
 
-    is_stream = str(file) == "-"
-    if not is_stream and not file.is_file():
+    if str(file) != "-" and (file.is_dir() or not file.exists()):
         raise InputError(f"there is no file {file}")
     form = format_of(str(file), format)
     printed = 0
@@ -69,7 +68,8 @@ def import_file(
 
     with open_store(data) as db, progress_bar(f"importing {file.name}") as progress:
         target = db.device(device)
-        source = sys.stdin.buffer if is_stream else file
+        # A pipe, as of the shell's <(...), is read like standard input: nothing of it can be read twice.
+        source = sys.stdin.buffer if str(file) == "-" else file if file.is_file() else file.open("rb")
         job = Import(db, target, source, format=form, variable=variable, skip_bad_rows=skip_bad_rows, resume=resume, on_bad_row=on_bad_row)
         try:
             job.run(progress)
@@ -78,16 +78,16 @@ def import_file(
     if json:
         print_json({"stored": job.stored, "skipped": job.skipped, "resumed_rows": job.resumed_rows})
     else:
-        skipped = f", left out {job.skipped:,} bad {'row' if job.skipped == 1 else 'rows'}" if job.skipped else ""
-        typer.echo(f"stored {job.stored:,} points in device {target.id}{skipped}")
+        skipped = f", left out {counted(job.skipped, 'bad row')}" if job.skipped else ""
+        typer.echo(f"stored {counted(job.stored, 'point')} in device {target.id}{skipped}")
 
 
 def stopped(job: Import, error: BaseException) -> None:
     """Say how far an import came and how it can go on, and leave."""
     is_interrupt = isinstance(error, KeyboardInterrupt)
     typer.echo("stopped" if is_interrupt else f"error: {error}", err=True)
-    hints = [f"{job.stored:,} points are stored" if job.stored else "nothing was stored"]
-    if job.can_resume and job.stored:
+    hints = [f"{counted(job.stored, 'point')} stored" if job.stored else "nothing was stored"]
+    if job.can_resume:
         hints.append("--resume goes on after them")
     if isinstance(error, InputError) and str(error).startswith(job.word):
         hints.append("--skip-bad-rows leaves bad rows out")
@@ -123,7 +123,7 @@ def export_file(
         if json:
             print_json({"points": count, "file": str(file)})
         else:
-            typer.echo(f"wrote {count:,} points to {file}")
+            typer.echo(f"wrote {counted(count, 'point')} to {file}")
 
 
 @contextmanager

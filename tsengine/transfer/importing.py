@@ -47,6 +47,7 @@ class ImportState(msgspec.Struct):
     stored: int = 0
     skipped: int = 0
     pending: Pending | None = None
+    is_done: bool = False
 
 
 class Import:
@@ -98,7 +99,7 @@ class Import:
     @property
     def can_resume(self) -> bool:
         """Whether a later import of the file can go on where this one stopped."""
-        return self._path is not None and self._path.exists()
+        return self._path is not None and self.stored > 0
 
     def run(self, progress: Progress | None = None) -> int:
         """Store the file's points and return how many there are in all.
@@ -113,8 +114,9 @@ class Import:
             return self._run(self._source, progress)
         with self._source.open("rb") as file:
             self._run(file, progress)
-        if self._path is not None:
-            self._path.unlink(missing_ok=True)
+        # Kept, so that resuming a finished import stores nothing twice, and of a file that has grown only what is new.
+        self._state.is_done = True
+        self._save()
         return self.stored
 
     def _run(self, file: BinaryIO, progress: Progress | None) -> int:
@@ -164,11 +166,14 @@ class Import:
 
     def _note(self, part: Part, skipped: int) -> None:
         """Write down that a batch is about to be stored."""
-        if self._path is None:
-            return
         variable, time_us = part.first()
         count = self._device.count(variable, time_us, time_us)
         self._state.pending = Pending(part.rows, part.count, skipped, variable, time_us, count)
+        self._save()
+
+    def _save(self) -> None:
+        if self._path is None:
+            return
         self._path.parent.mkdir(mode=0o700, exist_ok=True)
         temporary = self._path.with_suffix(".tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -199,10 +204,11 @@ class Import:
                 found.stored + pending.stored,
                 found.skipped + pending.skipped,
             )
-        if not resume and found.rows:
+        if not resume and found.rows and not found.is_done:
             raise InputError(
                 f"an earlier import of this file stopped after {found.rows} rows; resume it, or remove {self._path} to start again"
             )
+        found.is_done = False
         return found if resume else state
 
 
