@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tsengine import ids
-from tsengine.core.ingest.columns import from_columns
+from tsengine.core.ingest.columns import from_columns, merge_values
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.errors import InputError
 from tsengine.limits import BATCH_POINTS
-from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT, Reader
+from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT, Reader
 from tsengine.types import Filter
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
@@ -109,8 +109,9 @@ def record_of_table(table: Any, now_us: int) -> bytes:
     codes, names = text_codes(whole, "variable", required=True)
     kind, bits, texts = value_columns(whole)
     unit_codes, units = text_codes(whole, "unit")
-    group_codes, groups = group_column(whole)
     metadata_codes, metadatas = text_codes(whole, "metadata")
+    group_bytes = group_cells(whole)
+    group_codes, groups = text_codes(whole, "group") if group_bytes is None else (None, [])
     return from_columns(
         time_column(whole),
         codes.astype(np.uint32),
@@ -121,11 +122,12 @@ def record_of_table(table: Any, now_us: int) -> bytes:
         now_us,
         unit=None if not units else (unit_codes + 1).astype(np.uint32),
         units=units,
-        groups=None if not groups else ((group_codes + 1).astype(np.uint32), groups),
+        groups=None if group_codes is None or not groups else ((group_codes + 1).astype(np.uint32), groups),
         lat=degrees_column(whole, "lat"),
         lng=degrees_column(whole, "lng"),
         metadata=None if not metadatas else (metadata_codes + 1).astype(np.uint32),
         metadatas=[to_json(text) for text in metadatas],
+        group_bytes=group_bytes,
     )
 
 
@@ -137,34 +139,50 @@ def column_of(table: pa.Table, name: str) -> pa.Array | None:
 
 
 def text_codes(table: pa.Table, name: str, *, required: bool = False) -> tuple[np.ndarray, list[str]]:
-    """Return (code of each row, texts) of a text column, plain or dictionary; code -1 = null. No column: all null."""
+    """Return (code of each row as int32, texts) of a text column, plain, dictionary or 12 bytes for 24 hexadecimal characters.
+
+    Code -1 = null; no column = all null. Texts that no row uses are left out: what they hold is nobody's data.
+    """
     column = column_of(table, name)
-    if column is None:
+    if column is None or (pa.types.is_null(column.type) and not required):
         if required:
             raise InputError(f"the table has no column {name!r}")
-        return np.full(table.num_rows, -1, np.int64), []
+        return np.full(table.num_rows, -1, np.int32), []
     if not pa.types.is_dictionary(column.type):
-        if pa.types.is_null(column.type) and not required:
-            return np.full(table.num_rows, -1, np.int64), []
-        if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_string_view(column.type)):
+        if not (is_text(column.type) or is_packed_group(column.type)):
             raise InputError(f"column {name!r} must be text, not {column.type}")
         column = column.dictionary_encode()
-    if not (pa.types.is_string(column.type.value_type) or pa.types.is_large_string(column.type.value_type)):
+    if not (is_text(column.type.value_type) or is_packed_group(column.type.value_type)):
         raise InputError(f"column {name!r} must be text, not {column.type}")
-    codes = pc.fill_null(column.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
     if required and column.null_count:
-        raise InputError(f"column {name!r} is null at row {int(np.argmax(codes < 0))}")
-    return codes, column.dictionary.to_pylist()
+        raise InputError(f"column {name!r} is null at row {column.is_null().index(True).as_py()}")
+    codes = pc.fill_null(column.indices.cast(pa.int32()), -1).to_numpy(zero_copy_only=False)
+    texts = column.dictionary.to_pylist()
+    if column.null_count < len(column) and (codes[valid(column)] < 0).any():
+        raise InputError(f"column {name!r} has an index outside its dictionary")
+    used = np.zeros(len(texts) + 1, bool)
+    used[codes] = True  # the last cell stands for -1
+    if not used[:-1].all():
+        renumbered = np.append(np.cumsum(used[:-1]) - 1, -1).astype(np.int32)
+        codes, texts = renumbered[codes], [text for text, is_used in zip(texts, used[:-1], strict=True) if is_used]
+    return codes, [text.hex() if isinstance(text, bytes) else text for text in texts]
 
 
-def group_column(table: pa.Table) -> tuple[np.ndarray, list[str]]:
-    """Return (code of each row, texts) of the group column: text, or 12 bytes that stand for 24 hex characters."""
+def is_text(type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type))
+
+
+def is_packed_group(type: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_binary(type) and type.byte_width == 12)
+
+
+def group_cells(table: pa.Table) -> np.ndarray | None:
+    """Return the bytes of a group column of 12 bytes a row without nulls, as they lie in memory; None for any other."""
     column = column_of(table, "group")
-    if column is not None and pa.types.is_fixed_size_binary(column.type) and column.type.byte_width == 12:
-        encoded = column.dictionary_encode()
-        codes = pc.fill_null(encoded.indices.cast(pa.int64()), -1).to_numpy(zero_copy_only=False)
-        return codes, [raw.hex() for raw in encoded.dictionary.to_pylist()]
-    return text_codes(table, "group")
+    if column is None or not is_packed_group(column.type) or column.null_count:
+        return None
+    data = np.frombuffer(column.buffers()[1], np.uint8)
+    return data[12 * column.offset : 12 * (column.offset + len(column))]
 
 
 def time_column(table: pa.Table) -> np.ndarray:
@@ -187,31 +205,31 @@ def value_columns(table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
     texts: list[str] = []
     for name in ("value", "value_bool", "value_text"):
         column = column_of(table, name)
-        if column is None or pa.types.is_null(column.type):
+        if column is None or column.null_count == len(column):
             continue
         if name == "value_text":
             codes, texts = text_codes(table, name)
-            mask, cells, code = codes >= 0, codes, KIND_TEXT
+            cells, is_valid, code = codes.astype(np.int64), codes >= 0, KIND_TEXT
         elif name == "value_bool":
             if not pa.types.is_boolean(column.type):
                 raise InputError(f"column 'value_bool' must be boolean, not {column.type}")
-            mask, cells, code = valid(column), pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64), KIND_BOOLEAN
+            cells = pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64)
+            is_valid, code = valid(column), KIND_BOOLEAN
         elif pa.types.is_integer(column.type):
-            cells = pc.fill_null(column, 0).cast(pa.int64()).to_numpy(zero_copy_only=False)
-            mask, code = valid(column), KIND_INTEGER
+            cells, is_valid, code = cells_of(column.cast(pa.int64()), np.int64), valid(column), KIND_INTEGER
         elif pa.types.is_floating(column.type):
-            # Null becomes 0 here, not NaN: a NaN that was given is a value.
-            cells = pc.fill_null(column.cast(pa.float64()), 0.0).to_numpy(zero_copy_only=False).view(np.int64)
-            mask, code = valid(column), KIND_NUMBER
+            cells, is_valid, code = cells_of(column.cast(pa.float64()), np.float64), valid(column), KIND_NUMBER
         else:
             raise InputError(f"column 'value' must be a number, not {column.type}; text goes into 'value_text', booleans into 'value_bool'")
-        if (twice := mask & (kind != KIND_NONE)).any():
-            raise InputError(f"row {int(twice.argmax())} has two values")
-        if mask.all():
-            kind[:], bits = code, np.ascontiguousarray(cells)
-        else:
-            kind[mask], bits[mask] = code, cells[mask]
+        clash = merge_values(kind, bits, cells, is_valid.view(np.uint8), code)
+        if clash >= 0:
+            raise InputError(f"row {clash} has two values")
     return kind, bits, texts
+
+
+def cells_of(column: pa.Array, dtype: type) -> np.ndarray:
+    """Return the 64-bit cells of a column as they lie in memory; those of nulls may be anything."""
+    return np.frombuffer(column.buffers()[1], dtype)[column.offset : column.offset + len(column)].view(np.int64)
 
 
 def degrees_column(table: pa.Table, name: str) -> np.ndarray | None:

@@ -229,7 +229,9 @@ cdef const uint8_t* bits_decode(const uint8_t* data, const uint8_t* end, uint8_t
 # ---- split ----
 
 # Choose on a sample where to cut, and the left parts that get a code: most frequent first. Returns the estimated bytes of the block.
-cdef int64_t split_plan(const double* sample, int32_t count, int32_t n, int32_t* width, uint16_t* lefts, int32_t* left_count) noexcept nogil:
+cdef int64_t split_plan(
+    const double* sample, int32_t count, int32_t n, int32_t* width, uint16_t* lefts, int32_t* left_count
+) noexcept nogil:
     cdef uint16_t[SAMPLES] tops
     cdef uint16_t[SAMPLES] parts
     cdef int32_t[SAMPLES] counts

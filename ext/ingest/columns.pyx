@@ -9,6 +9,10 @@ from libc.math cimport NAN, floor, isfinite
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+cdef extern from "<endian.h>" nogil:
+    uint64_t be64toh(uint64_t value)
+    uint32_t be32toh(uint32_t value)
+
 from cpython.datetime cimport (
     PyDateTime_Check,
     datetime_day,
@@ -45,6 +49,7 @@ from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.limits cimport (
     BATCH_POINTS,
     GROUP_CHARS,
+    GROUP_HEX,
     GROUP_TEXT,
     KIND_BOOLEAN,
     KIND_COUNT,
@@ -416,6 +421,7 @@ def from_columns(
     const double[::1] lng=None,
     const uint32_t[::1] metadata=None,
     list metadatas=None,
+    const uint8_t[::1] group_bytes=None,
 ) -> bytes:
     """Return the record of whole columns; a column of one cell holds for every point.
 
@@ -427,6 +433,7 @@ def from_columns(
         unit, metadata: indices + 1 into units and metadatas (0 = none), shape (n,) or (1,); metadatas are JSON bytes.
         groups: (indices + 1 with 0 = automatic, list of texts), or None for automatic groups.
         lat, lng: degrees, shape (n,), NaN = no location.
+        group_bytes: instead of groups, 12 bytes a point that stand for 24 hexadecimal characters, shape (12 * n,).
 
     Raises:
         InputError: a name, unit, text, time, location or index is outside its limits.
@@ -478,7 +485,7 @@ def from_columns(
         if metadata is not None:
             header.present |= 1 << COLUMN_METADATA
             header.constant |= (metadata.shape[0] == 1) << COLUMN_METADATA
-        if groups is not None:
+        if groups is not None or group_bytes is not None:
             header.present |= 1 << COLUMN_GROUP
         if lat is not None:
             header.present |= 1 << COLUMN_LOCATION
@@ -492,6 +499,11 @@ def from_columns(
             remap(metadata, metadata_numbers, n, <uint32_t*> view.metadata, "metadata")
         if groups is not None:
             fill_groups(groups[0], group_cells, n, <GroupCell*> view.group)
+        elif group_bytes is not None:
+            if group_bytes.shape[0] != 12 * <Py_ssize_t> n:
+                raise InputError(f"group: {group_bytes.shape[0]} bytes do not fit {n} points of 12")
+            with nogil:
+                unpack_groups(&group_bytes[0], n, <GroupCell*> view.group)
         if lat is not None:
             fill_locations(lat, lng, n, <LocationCell*> view.location)
     finally:
@@ -557,6 +569,40 @@ cdef int fill_groups(const uint32_t[::1] indices, list cells, uint32_t n, GroupC
         target[i].low = low[indices[i]]
         target[i].form = form[indices[i]]
     return 0
+
+
+cdef void unpack_groups(const uint8_t* data, uint32_t n, GroupCell* target) noexcept nogil:
+    """Read each 12 bytes big-endian, so that a counter at their end counts up in `low`."""
+    cdef uint64_t high
+    cdef uint32_t i, low
+    for i in range(n):
+        memcpy(&high, data + 12 * <size_t> i, 8)
+        memcpy(&low, data + 12 * <size_t> i + 8, 4)
+        target[i].high = be64toh(high)
+        target[i].low = be32toh(low)
+        target[i].form = GROUP_HEX
+
+
+def merge_values(uint8_t[::1] kind, int64_t[::1] value, const int64_t[::1] cells, const uint8_t[::1] valid, uint8_t code) -> int:
+    """Take the cells of one column of values where they are valid; return the first row that has a value already, or -1.
+
+    Args:
+        kind, value: shape (n,), changed in place; KIND_NONE where no column had a value yet.
+        cells, valid: 64-bit cells of the column, and 1 where one counts; shape (n,).
+        code: KIND_* of the column.
+    """
+    cdef Py_ssize_t n = kind.shape[0], i, clash = -1
+    if value.shape[0] != n or cells.shape[0] != n or valid.shape[0] != n:
+        raise InputError("value: the columns differ in length")
+    with nogil:
+        for i in range(n):
+            if valid[i]:
+                if kind[i] != KIND_NONE:
+                    clash = i
+                    break
+                kind[i] = code
+                value[i] = cells[i]
+    return clash
 
 
 cdef int fill_locations(const double[::1] lat, const double[::1] lng, uint32_t n, LocationCell* target) except -1:

@@ -157,9 +157,24 @@ def test_any_bytes(data: bytes, n: int) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"\x00", b"\x05\x00", b"\x07\x00", b"\x40\x00", b"\x80\x00", b"\x08\x00\x00", b"\x08\x00\x41" + bytes(999), b"\x00" + b"\xff" * 10,
-     b"\x20\x00\x00\x01", b"\x20\x00\x05\x01" + bytes(99), b"\x04\x00", b"\x04\x02\x00\x00\x00\x00", b"\x04\x05\x00\x00", b"\x04\x01\x04\x01"],
-)  # fmt: skip
+    [
+        b"",
+        b"\x00",
+        b"\x05\x00",
+        b"\x07\x00",
+        b"\x40\x00",
+        b"\x80\x00",
+        b"\x08\x00\x00",
+        b"\x08\x00\x41" + bytes(999),
+        b"\x00" + b"\xff" * 10,
+        b"\x20\x00\x00\x01",
+        b"\x20\x00\x05\x01" + bytes(99),
+        b"\x04\x00",
+        b"\x04\x02\x00\x00\x00\x00",
+        b"\x04\x05\x00\x00",
+        b"\x04\x01\x04\x01",
+    ],
+)
 def test_inconsistent_bytes_are_damaged(data: bytes) -> None:
     with pytest.raises(CorruptionError):
         integer.decode(data, 4)

@@ -16,7 +16,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -29,7 +30,7 @@ from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
-from tsengine.errors import BusyError, StorageError, TsengineError
+from tsengine.errors import BusyError, CorruptionError, StorageError, TsengineError
 from tsengine.store.environment import make_folder
 from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone
 from tsengine.types import DeviceInfo
@@ -54,6 +55,7 @@ class LiveSegment:
     def __init__(self, entry: SegmentEntry, path: Path) -> None:
         self.entry = entry
         self.path = path
+        self.damage: CorruptionError | None = None  # seen by background work, which leaves it alone from then on
         self._segment: Segment | None = None
 
     def open(self) -> Segment:
@@ -297,6 +299,22 @@ class ColumnarStore:
     def remove(self, dead: list[LiveSegment]) -> None:
         """Remove segments whose every point is expired or deleted."""
         self.replace(dead, lambda _: [], tier=0)
+
+    @contextmanager
+    def sparing_damaged(self, segments: Iterable[LiveSegment]) -> Iterator[None]:
+        """Let background work on these segments end early at damage in one of them, which is noted and left alone from then on.
+
+        So one bad file does not keep the others from being merged and dropped; whoever reads it still gets the error.
+        """
+        try:
+            yield
+        except CorruptionError as error:
+            damaged = [live for live in segments if str(live.path) == error.file]
+            if not damaged:
+                raise
+            for live in damaged:
+                live.damage = error
+            logger.error("%s", error)
 
     def _write(
         self, work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], first_log_seq: int, last_log_seq: int, tier: int

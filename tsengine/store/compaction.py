@@ -24,10 +24,11 @@ Progress = Callable[[int, int], None]
 
 
 def by_month(segments: tuple[LiveSegment, ...]) -> dict[int, list[LiveSegment]]:
-    """Return the live segments of each month, oldest first."""
+    """Return the live segments of each month that are not known to be damaged, oldest first."""
     months: dict[int, list[LiveSegment]] = defaultdict(list)
     for live in segments:
-        months[live.entry.month].append(live)
+        if live.damage is None:
+            months[live.entry.month].append(live)
     return months
 
 
@@ -76,15 +77,24 @@ def compact_one(store: ColumnarStore, device_of: DeviceOf, now_us: int | None) -
     """Do the next merge that is due; return whether there was one."""
     with store.maintenance:
         old = next_merge(store.view.segments)
-        if old:
-            merge_segments(store, old, device_of, now_us)
+        with store.sparing_damaged(old):
+            if old:
+                merge_segments(store, old, device_of, now_us)
         return bool(old)
 
 
 def compact_all(store: ColumnarStore, device_of: DeviceOf, now_us: int | None, progress: Progress | None = None) -> None:
-    """Merge every month that a merge improves: several segments, or points that are hidden, expired or deleted."""
+    """Merge every month that a merge improves: several segments, or points that are hidden, expired or deleted.
+
+    Raises:
+        CorruptionError: a segment is damaged; every month without such a segment was merged all the same.
+    """
     with store.maintenance:
-        due = [month for _, month in sorted(by_month(store.view.segments).items()) if is_improvable(store, month, device_of, now_us)]
+        due = []
+        for _, month in sorted(by_month(store.view.segments).items()):
+            with store.sparing_damaged(month):
+                if is_improvable(store, month, device_of, now_us):
+                    due.append(month)
         total = sum(live.entry.point_count for month in due for live in month)
         done = 0
 
@@ -95,9 +105,13 @@ def compact_all(store: ColumnarStore, device_of: DeviceOf, now_us: int | None, p
                 progress(min(done, total), total)
 
         for month in due:
-            merge_segments(store, month, device_of, now_us, count)
+            with store.sparing_damaged(month):
+                merge_segments(store, month, device_of, now_us, count)
         if progress is not None:
             progress(total, total)
+        for live in store.view.segments:
+            if live.damage is not None:
+                raise live.damage
 
 
 def is_improvable(store: ColumnarStore, month: list[LiveSegment], device_of: DeviceOf, now_us: int | None) -> bool:

@@ -54,7 +54,11 @@ def is_dead(live: LiveSegment, device_of: Callable[[int], DeviceInfo | None], no
 def drop_expired(store: ColumnarStore, device_of: Callable[[int], DeviceInfo | None], now_us: int) -> int:
     """Remove every segment that holds nothing that is kept; return how many. Durability: committed on return."""
     with store.maintenance:
-        dead = [live for live in store.view.segments if is_dead(live, device_of, now_us)]
+        dead = []
+        for live in store.view.segments:
+            with store.sparing_damaged([live]):
+                if live.damage is None and is_dead(live, device_of, now_us):
+                    dead.append(live)
         if dead:
             store.remove(dead)
         return len(dead)

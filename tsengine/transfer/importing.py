@@ -80,7 +80,7 @@ class Import:
         resume: bool = False,
         on_bad_row: Callable[[BadRow], None] | None = None,
     ) -> None:
-        self.format = format_of("", format)
+        self.format: Format = format_of("", format)
         self.word = "line" if format in ("csv", "jsonl") else "row"
         self._db, self._device, self._source, self._variable = db, device, source, variable
         self._skip_bad_rows, self._on_bad_row = skip_bad_rows, on_bad_row

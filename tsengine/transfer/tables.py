@@ -45,6 +45,7 @@ def append_table(table: pa.Table, variable: str | None) -> pa.Table:
         InputError: a column is missing or of the wrong type.
     """
     import pyarrow as pa
+    import pyarrow.compute as pc
 
     check_columns(table.column_names, variable)
     columns: dict[str, Any] = {name: table.column(name) for name in table.column_names}
@@ -54,7 +55,7 @@ def append_table(table: pa.Table, variable: str | None) -> pa.Table:
         if name in columns:
             if not pa.types.is_integer(columns[name].type):
                 raise InputError(f"column {name!r} must be integers, not {columns[name].type}")
-            columns["time"] = pa.compute.multiply_checked(columns[name].cast(pa.int64()), factor)
+            columns["time"] = pc.call_function("multiply_checked", [columns[name].cast(pa.int64()), pa.scalar(factor)])
     time = columns["time"]
     if pa.types.is_string(time.type) or pa.types.is_large_string(time.type):
         columns["time"] = time = pa.array([None if text is None else to_time_us(text) for text in time.to_pylist()], pa.int64())
