@@ -10,8 +10,12 @@ import sys
 from collections import Counter
 from pathlib import Path
 
+import pytest
+
 import tsengine
 from tests.engine.writer import batch_size
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = int(os.environ.get("TSENGINE_KILL_ROUNDS", "50"))
 REGISTERS_ENOUGH = 20_000

@@ -19,6 +19,8 @@ import os, sys, threading
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
 
+pytestmark = pytest.mark.slow
+
 folder, applied, threads, durability, name, nth, torn = sys.argv[1:]
 log = LocalLog(folder, durability=durability, file_bytes=128 << 10)
 faults = Faults(name or "close", nth=int(nth), torn=bool(int(torn)), deadly=True)
