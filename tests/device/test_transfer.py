@@ -126,6 +126,7 @@ def test_an_empty_device_round_trips(db: Engine, format: Format) -> None:
     assert imported(db, make_device(db, "target"), exported(make_device(db), format), format).stored == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", FORMATS)
 def test_many_blocks_of_both_kinds_of_number(db: Engine, format: Format) -> None:
     source, target = make_device(db, "source"), make_device(db, "target")

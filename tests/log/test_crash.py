@@ -11,6 +11,8 @@ import pytest
 
 from tsengine.log import LocalLog
 
+pytestmark = pytest.mark.slow
+
 SEED = 20261121
 FILE_BYTES = 128 << 10
 
@@ -18,8 +20,6 @@ WRITER = """
 import os, sys, threading
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
-
-pytestmark = pytest.mark.slow
 
 folder, applied, threads, durability, name, nth, torn = sys.argv[1:]
 log = LocalLog(folder, durability=durability, file_bytes=128 << 10)
