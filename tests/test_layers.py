@@ -50,7 +50,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.core.ingest": "",
-        "tsengine.core.ingest.columns": "",
+        "tsengine.core.ingest.fields": "",
+        "tsengine.core.ingest.columns": "tsengine.core.ingest.fields",
         "tsengine.core.store": "",
         "tsengine.core.store.points": "",
         "tsengine.core.store.block": "tsengine.core.store.points",
@@ -86,6 +87,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.capacity": "",
         "tsengine.fleet": "",
         "tsengine.query": "tsengine.ingest",
+        "tsengine.arguments": "tsengine.query",
         "tsengine.backup": "tsengine.log",
         "tsengine.check": "tsengine.log",
         "tsengine.engine": "*",

@@ -11,16 +11,16 @@ import msgspec
 import numpy as np
 
 from tsengine import commands, ids
+from tsengine.arguments import to_bits, to_count, to_texts, to_times
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_columns, from_points, to_time_us
+from tsengine.core.ingest.columns import from_columns, from_points
+from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError, LimitError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
 from tsengine.limits import BATCH_POINTS, BULK_POINTS, REGISTERS_PER_DEVICE
 from tsengine.query import (
-    KIND_BOOLEAN,
     KIND_INTEGER,
     KIND_NUMBER,
-    KIND_TEXT,
     NUMERIC_KINDS,
     ColumnarReader,
     Reader,
@@ -567,51 +567,3 @@ class Device:
     def _check_type(self, type: str, problem: str) -> None:
         if self._info.type != type:
             raise InputError(problem)
-
-
-def to_times(time: Any) -> np.ndarray:
-    """Return int64 microseconds of an array of times."""
-    times = np.asarray(time)
-    if times.ndim != 1:
-        raise InputError(f"time must have one dimension, not shape {times.shape}")
-    if times.dtype.kind == "M":
-        if np.isnat(times).any():
-            raise InputError(f"time is NaT at index {int(np.isnat(times).argmax())}")
-        return np.ascontiguousarray(times.astype("datetime64[us]").view(np.int64))
-    if times.dtype.kind in "iu" and times.dtype.itemsize <= 8 and times.dtype != np.uint64:
-        return np.ascontiguousarray(times, dtype=np.int64)
-    raise InputError(f"time must be int64 microseconds or datetime64, not {times.dtype}")
-
-
-def to_bits(value: Any) -> tuple[int, np.ndarray, list[str]]:
-    """Return (kind, 64-bit cells, texts) of an array of values."""
-    values = np.asarray(value)
-    if values.ndim != 1:
-        raise InputError(f"value must have one dimension, not shape {values.shape}")
-    if values.dtype.kind == "f":
-        return KIND_NUMBER, np.ascontiguousarray(values, dtype=np.float64).view(np.int64), []
-    if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
-        raise InputError("value holds integers above the range of int64; give them as float64")
-    if values.dtype.kind in "iu":
-        return KIND_INTEGER, np.ascontiguousarray(values, dtype=np.int64), []
-    if values.dtype.kind == "b":
-        return KIND_BOOLEAN, values.astype(np.int64), []
-    if values.dtype.kind == "U" or (values.dtype.kind == "O" and all(type(text) is str for text in values)):
-        codes: dict[str, int] = {}
-        cells = [codes.setdefault(text, len(codes)) for text in values.tolist()]
-        return KIND_TEXT, np.array(cells, dtype=np.int64), list(codes)
-    raise InputError(f"value must be an array of numbers, booleans or text of one type, not {values.dtype}")
-
-
-def to_texts(names: str | Iterable[str], argument: str) -> tuple[str, ...]:
-    found = (names,) if isinstance(names, str) else tuple(names)
-    for name in found:
-        if not isinstance(name, str):
-            raise InputError(f"{argument} must be text, not {name!r}")
-    return found
-
-
-def to_count(number: int, argument: str) -> int:
-    if isinstance(number, bool) or not isinstance(number, int) or number < 0:
-        raise InputError(f"{argument} must be a whole number, not {number!r}")
-    return number

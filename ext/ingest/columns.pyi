@@ -24,8 +24,5 @@ def from_columns(
 ) -> bytes:
     """Return the record of whole columns; a column of one cell holds for every point."""
 
-def to_time_us(time: object) -> int:
-    """Return int64 microseconds of an aware datetime, int microseconds, numpy.datetime64 or ISO text."""
-
 def merge_values(kind: np.ndarray, value: np.ndarray, cells: np.ndarray, valid: np.ndarray, code: int) -> int:
     """Take the cells of one column of values where they are valid; return the first row that has a value already, or -1."""

@@ -5,27 +5,13 @@ a point, read once). `from_columns` takes arrays and copies them whole. Both rai
 the text names the index, the field and the limit.
 """
 
-from libc.math cimport NAN, floor, isfinite
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
+from libc.math cimport NAN
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef extern from "<endian.h>" nogil:
     uint64_t be64toh(uint64_t value)
     uint32_t be32toh(uint32_t value)
-
-from cpython.datetime cimport (
-    PyDateTime_Check,
-    datetime_day,
-    datetime_hour,
-    datetime_microsecond,
-    datetime_minute,
-    datetime_month,
-    datetime_second,
-    datetime_tzinfo,
-    datetime_year,
-    import_datetime,
-)
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
 
 from tsengine.core.batch cimport (
     COLUMN_GROUP,
@@ -42,37 +28,24 @@ from tsengine.core.batch cimport (
     GroupCell,
     LocationCell,
     batch_layout,
-    group_parse,
 )
-from tsengine.core.calendar cimport DAY_US, TIME_MAX, TIME_MIN, days_from_civil, timestamp_parse
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
 from tsengine.core.codec.strings cimport StringTable
-from tsengine.core.limits cimport (
-    BATCH_POINTS,
-    GROUP_CHARS,
-    GROUP_HEX,
-    GROUP_TEXT,
-    KIND_BOOLEAN,
-    KIND_COUNT,
-    KIND_INTEGER,
-    KIND_NONE,
-    KIND_NUMBER,
-    KIND_TEXT,
-    METADATA_BYTES,
-    TEXT_VALUE_BYTES,
-    UNIT_CHARS,
-    VARIABLE_CHARS,
+from tsengine.core.ingest.fields cimport (
+    invalid,
+    put_group,
+    put_location,
+    put_metadata,
+    put_unit,
+    put_value,
+    put_variable,
+    serie_text,
+    time_of,
+    wire_time_of,
 )
-
-from datetime import UTC
-
-import msgspec
+from tsengine.core.limits cimport BATCH_POINTS, GROUP_HEX, KIND_COUNT, KIND_NONE, KIND_TEXT
 
 from tsengine.errors import InputError, LimitError
-
-import_datetime()
-
-cdef object encode_json = msgspec.json.Encoder().encode
-cdef object Raw = msgspec.Raw
 
 # Builders keep their memory from batch to batch. A list, not one builder: reading an attribute may run foreign code that
 # appends to a store itself.
@@ -92,276 +65,48 @@ cdef void give_back(BatchBuilder builder):
         spare_builders.append(builder)
 
 
-cdef object invalid(uint32_t i, str problem):
-    return InputError(f"Invalid data at index {i}: {problem}", index=i)
-
-
-cdef double as_double(object number, uint32_t i, str field) except? -1:
-    try:
-        return <double> number
-    except OverflowError:
-        raise invalid(i, f"{field} is too large for a float64") from None
-
-
-cdef const char* utf8_of(str text, Py_ssize_t* size, uint32_t i, str field) except NULL:
-    try:
-        return PyUnicode_AsUTF8AndSize(text, size)
-    except UnicodeEncodeError:
-        raise invalid(i, f"{field} must be text that UTF-8 can carry (no lone surrogates)") from None
-
-
-cdef int put_variable(BatchBuilder builder, object variable, uint32_t i) except -1:
-    cdef char[VARIABLE_CHARS] lowered
-    cdef Py_ssize_t size, at
-    cdef const char* text
-    cdef char letter
-    if type(variable) is not str:
-        raise invalid(i, "variable is required" if variable is None else "variable must be text")
-    text = utf8_of(<str> variable, &size, i, "variable")
-    if size == 0:
-        raise invalid(i, "variable is required")
-    if len(<str> variable) > VARIABLE_CHARS:
-        raise invalid(i, f"variable must have at most {VARIABLE_CHARS} characters")
-    for at in range(size):
-        letter = text[at]
-        if 0 <= letter <= 32 or letter == 127 or letter in b"*?!<>.-=$":
-            raise invalid(i, f"variable {variable!r} must not contain any of * ? ! < > . - = $ nor a space")
-    if (<str> variable).isascii():
-        for at in range(size):
-            letter = text[at]
-            lowered[at] = letter + 32 if c'A' <= letter <= c'Z' else letter
-        builder.variable[i] = <uint32_t> builder.strings.add(lowered, <uint32_t> size)
-    else:
-        variable = (<str> variable).lower()
-        if len(<str> variable) > VARIABLE_CHARS:
-            raise invalid(i, f"variable must have at most {VARIABLE_CHARS} characters in lower case")
-        text = PyUnicode_AsUTF8AndSize(variable, &size)
-        builder.variable[i] = <uint32_t> builder.strings.add(text, <uint32_t> size)
+cdef int put_point(
+    BatchBuilder builder,
+    uint32_t i,
+    object variable,
+    object value,
+    int64_t time_us,
+    object unit,
+    object group,
+    object location,
+    object metadata,
+    bint wire,
+) except -1:
+    put_variable(builder, variable, i)
+    put_value(builder, value, i, wire)
+    builder.time[i] = time_us
+    builder.unit[i] = put_unit(builder, unit, i)
+    put_group(builder, group, i)
+    put_location(&builder.location[i], location, i)
+    builder.metadata[i] = put_metadata(builder, metadata, i)
     return 0
 
 
-cdef int put_value(BatchBuilder builder, object value, uint32_t i, bint wire) except -1:
-    cdef Py_ssize_t size
-    cdef const char* text
-    cdef double number
-    if type(value) is float:
-        number = <double> value
-        memcpy(&builder.value[i], &number, 8)
-        builder.kind[i] = KIND_NUMBER
-    elif value is None:
-        builder.value[i] = 0
-        builder.kind[i] = KIND_NONE
-    elif type(value) is bool:
-        builder.value[i] = value is True
-        builder.kind[i] = KIND_BOOLEAN
-    elif type(value) is str:
-        text = utf8_of(<str> value, &size, i, "value")
-        if size > TEXT_VALUE_BYTES:
-            raise invalid(i, f"value must have at most {TEXT_VALUE_BYTES} bytes of text")
-        builder.value[i] = builder.strings.add(text, <uint32_t> size)
-        builder.kind[i] = KIND_TEXT
-    elif isinstance(value, int) and not wire:
-        if not INT64_MIN <= value <= INT64_MAX:
-            raise invalid(i, "value is an int outside the range of int64; give a float or text")
-        builder.value[i] = value
-        builder.kind[i] = KIND_INTEGER
-    elif isinstance(value, (int, float)):
-        number = as_double(value, i, "value")
-        memcpy(&builder.value[i], &number, 8)
-        builder.kind[i] = KIND_NUMBER
-    elif hasattr(value, "item") and getattr(value, "ndim", 1) == 0:       # a numpy scalar
-        if isinstance(value.item(), (float, int, bool, str)):
-            return put_value(builder, value.item(), i, wire)
-        raise invalid(i, f"value must be a number, a boolean, text or None, not {type(value).__name__}")
-    else:
-        raise invalid(i, f"value must be a number, a boolean, text or None, not {type(value).__name__}")
-    return 0
-
-
-cdef uint32_t put_unit(BatchBuilder builder, object unit, uint32_t i) except? 4294967295:
-    cdef Py_ssize_t size
-    cdef const char* text
-    if unit is None:
-        return 0
-    if type(unit) is not str:
-        raise invalid(i, "unit must be text")
-    if len(<str> unit) > UNIT_CHARS:
-        raise invalid(i, f"unit must have at most {UNIT_CHARS} characters")
-    text = utf8_of(<str> unit, &size, i, "unit")
-    return <uint32_t> builder.strings.add(text, <uint32_t> size) + 1
-
-
-cdef int put_group(BatchBuilder builder, object group, uint32_t i) except -1:
-    cdef GroupCell* cell = &builder.group[i]
-    cdef Py_ssize_t size
-    cdef const char* text
-    memset(cell, 0, sizeof(GroupCell))
-    if group is None or group == "":
-        return 0                                    # GROUP_AUTO
-    if type(group) is not str:
-        raise invalid(i, "group must be text")
-    if len(<str> group) > GROUP_CHARS:
-        raise invalid(i, f"group must have at most {GROUP_CHARS} characters")
-    text = utf8_of(<str> group, &size, i, "group")
-    if not group_parse(text, size, cell):
-        cell.high = 0
-        cell.low = <uint32_t> builder.strings.add(text, <uint32_t> size)
-        cell.form = GROUP_TEXT
-    return 0
-
-
-cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1:
-    cdef object lat = None, lng = None
-    if location is None:
-        cell.lat = NAN
-        cell.lng = NAN
-        return 0
-    if isinstance(location, dict):
-        if location.get("coordinates") is not None:
-            if location.get("type", "Point") != "Point":
-                raise invalid(i, "location must be a Point")
-            coordinates = location["coordinates"]
-            if isinstance(coordinates, (list, tuple)) and 2 <= len(coordinates) <= 3:
-                lng, lat = coordinates[0], coordinates[1]
-        else:
-            lat, lng = location.get("lat"), location.get("lng")
-    elif isinstance(location, (tuple, list)) and len(location) == 2:
-        lat, lng = location
-    for part in (lat, lng):
-        if isinstance(part, bool) or not isinstance(part, (int, float)):
-            raise invalid(i, "location must be {lat, lng} or a GeoJSON Point with coordinates [lng, lat]")
-    cell.lat = as_double(lat, i, "location lat")
-    cell.lng = as_double(lng, i, "location lng")
-    if not -90 <= cell.lat <= 90:
-        raise invalid(i, "location lat must be between -90 and 90")
-    if not -180 <= cell.lng <= 180:
-        raise invalid(i, "location lng must be between -180 and 180")
-    return 0
-
-
-cdef uint32_t put_metadata(BatchBuilder builder, object metadata, uint32_t i) except? 4294967295:
-    cdef bytes data
-    if metadata is None:
-        return 0
-    if isinstance(metadata, Raw):
-        data = bytes(metadata)
-        if data == b"null":
-            return 0
-        try:
-            data.decode("utf-8")
-        except UnicodeDecodeError:
-            raise invalid(i, "metadata must be UTF-8") from None
-    elif isinstance(metadata, dict):
-        try:
-            data = encode_json(metadata)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise invalid(i, f"metadata must be a JSON object: {error}") from None
-    else:
-        raise invalid(i, "metadata must be a JSON object")
-    if not data.startswith(b"{"):
-        raise invalid(i, "metadata must be a JSON object")
-    if len(data) > METADATA_BYTES:
-        raise invalid(i, f"metadata must have at most {METADATA_BYTES} bytes as JSON")
-    return <uint32_t> builder.strings.add(data, <uint32_t> len(data)) + 1
-
-
-cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
-    """Microseconds of what a Python caller may give as a time."""
-    cdef int64_t time_us
-    cdef Py_ssize_t size
-    cdef const char* text
-    if time is None:
-        return now_us
-    if PyDateTime_Check(time):
-        if datetime_tzinfo(time) is not None and datetime_tzinfo(time) is not UTC:
-            try:
-                time = time.astimezone(UTC)
-            except OverflowError:
-                raise invalid(i, "time must lie in the years 1 to 9999, UTC") from None
-        return days_from_civil(datetime_year(time), datetime_month(time), datetime_day(time)) * DAY_US + (
-            (datetime_hour(time) * 60 + datetime_minute(time)) * 60 + datetime_second(time)
-        ) * <int64_t> 1000000 + datetime_microsecond(time)
-    if isinstance(time, int) and not isinstance(time, bool):
-        if not TIME_MIN <= time <= TIME_MAX:
-            raise invalid(i, "time must lie in the years 1 to 9999 (int means microseconds since 1970)")
-        return time
-    if isinstance(time, str):
-        text = utf8_of(time, &size, i, "time")
-        if timestamp_parse(text, size, &time_us):
-            return time_us
-        raise invalid(i, f"time {time!r} is not ISO 8601, like 2026-11-21T08:30:00Z")
-    if type(time).__module__ == "numpy" and hasattr(time, "astype"):      # numpy.datetime64 or a numpy integer
-        if time.dtype.kind == "M":
-            time = time.astype("datetime64[us]").astype("int64")
-            if time == INT64_MIN:
-                raise invalid(i, "time is NaT")
-            return time_of(int(time), now_us, i)
-        if time.dtype.kind in "iu":
-            return time_of(int(time), now_us, i)
-    raise invalid(i, f"time must be a datetime, int microseconds, numpy.datetime64 or ISO text, not {type(time).__name__}")
-
-
-cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
-    """Microseconds, whole milliseconds, of what a device may send: ISO text, milliseconds, digits as text; falsy = now."""
-    cdef int64_t time_us
-    cdef double number
-    cdef Py_ssize_t size
-    cdef const char* text
-    if time is None or time == "" or time == 0:
-        return now_us
-    if type(time) is str:
-        text = utf8_of(<str> time, &size, i, "time")
-        if not timestamp_parse(text, size, &time_us):
-            if not ((size == 13 or size == 10) and (<str> time).isdecimal() and (<str> time).isascii()):
-                raise invalid(i, f"time {time!r} is not ISO 8601 nor a Unix time of 10 or 13 digits")
-            time_us = int(time) * (1000 if size == 13 else 1000000)
-        return time_us - (time_us % 1000 + 1000) % 1000
-    if type(time) is bool or not isinstance(time, (int, float)):
-        raise invalid(i, "time must be ISO 8601 text or Unix milliseconds")
-    number = floor(as_double(time, i, "time"))
-    if not (isfinite(number) and <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX):
-        raise invalid(i, "time must lie in the years 1 to 9999 (a number means milliseconds since 1970)")
-    return <int64_t> number * 1000
-
-
-cdef str serie_text(object serie):
-    if isinstance(serie, float) and serie.is_integer():
-        return str(int(serie))
-    return serie if serie is None or isinstance(serie, str) else str(serie)
-
-
-cdef int put_wire_point(BatchBuilder builder, object point, int64_t now_us, uint32_t i) except -1:
+cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us) except -1:
     cdef object group = point.group
-    put_variable(builder, point.variable, i)
-    put_value(builder, point.value, i, True)
-    builder.time[i] = wire_time_of(point.time, now_us, i)
-    builder.unit[i] = put_unit(builder, point.unit, i)
-    put_group(builder, group if group is not None else serie_text(point.serie), i)
-    put_location(&builder.location[i], point.location, i)
-    builder.metadata[i] = put_metadata(builder, point.metadata, i)
-    return 0
+    return put_point(
+        builder, i, point.variable, point.value, wire_time_of(point.time, now_us, i), point.unit,
+        group if group is not None else serie_text(point.serie), point.location, point.metadata, True,
+    )
 
 
-cdef int put_dict(BatchBuilder builder, dict point, int64_t now_us, uint32_t i) except -1:
-    put_variable(builder, point.get("variable"), i)
-    put_value(builder, point.get("value"), i, False)
-    builder.time[i] = time_of(point.get("time"), now_us, i)
-    builder.unit[i] = put_unit(builder, point.get("unit"), i)
-    put_group(builder, point.get("group"), i)
-    put_location(&builder.location[i], point.get("location"), i)
-    builder.metadata[i] = put_metadata(builder, point.get("metadata"), i)
-    return 0
+cdef int put_dict(BatchBuilder builder, uint32_t i, dict point, int64_t now_us) except -1:
+    return put_point(
+        builder, i, point.get("variable"), point.get("value"), time_of(point.get("time"), now_us, i), point.get("unit"),
+        point.get("group"), point.get("location"), point.get("metadata"), False,
+    )
 
 
-cdef int put_point(BatchBuilder builder, object point, int64_t now_us, uint32_t i) except -1:
-    put_variable(builder, point.variable, i)
-    put_value(builder, point.value, i, False)
-    builder.time[i] = time_of(point.time, now_us, i)
-    builder.unit[i] = put_unit(builder, point.unit, i)
-    put_group(builder, point.group, i)
-    put_location(&builder.location[i], point.location, i)
-    builder.metadata[i] = put_metadata(builder, point.metadata, i)
-    return 0
+cdef int put_object(BatchBuilder builder, uint32_t i, object point, int64_t now_us) except -1:
+    return put_point(
+        builder, i, point.variable, point.value, time_of(point.time, now_us, i), point.unit,
+        point.group, point.location, point.metadata, False,
+    )
 
 
 def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
@@ -388,12 +133,12 @@ def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
             if i == builder.capacity:       # foreign code (a property, a time zone) made the list longer meanwhile
                 builder.reserve(i + 1)
             if wire:
-                put_wire_point(builder, point, now, i)
+                put_wire(builder, i, point, now)
             elif type(point) is dict:
-                put_dict(builder, <dict> point, now, i)
+                put_dict(builder, i, <dict> point, now)
             else:
                 try:
-                    put_point(builder, point, now, i)
+                    put_object(builder, i, point, now)
                 except AttributeError:
                     raise invalid(i, f"a point must be a tsengine.Point or a dict, not {type(point).__name__}") from None
             i += 1
@@ -619,15 +364,3 @@ cdef int fill_locations(const double[::1] lat, const double[::1] lng, uint32_t n
         else:
             raise InputError(f"Invalid data at index {i}: location lat must be between -90 and 90, lng between -180 and 180", index=i)
     return 0
-
-
-def to_time_us(time: object) -> int:
-    """Return int64 microseconds of a datetime (without a zone it is UTC), int microseconds, numpy.datetime64 or ISO text.
-
-    Raises:
-        InputError: it is none of these, or outside the years 1 to 9999.
-    """
-    try:
-        return time_of(time, 0, 0)
-    except InputError as error:
-        raise InputError(str(error).removeprefix("Invalid data at index 0: ")) from None

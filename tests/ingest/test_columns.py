@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT, exact, expected_rows, record_of
 from tests.strategies import QUICK, TIME_MAX_US, TIME_MIN_US, any_times, points
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_columns, from_points, to_time_us
+from tsengine.core.ingest.columns import from_columns, from_points
+from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError, LimitError
 from tsengine.ingest import decode
 from tsengine.rows import Row

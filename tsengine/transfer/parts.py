@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import TYPE_CHECKING, BinaryIO
 
-from tsengine.core.ingest.columns import to_time_us
+from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError
 from tsengine.store.period import accepted_until, kept_from, window_text
 from tsengine.transfer.cells import BadRow, Format, as_point

@@ -6,7 +6,7 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from tsengine.core.ingest.columns import to_time_us
+from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError
 from tsengine.transfer.cells import Format, check_columns
 
