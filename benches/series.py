@@ -63,10 +63,10 @@ def floats(count: int, seed: int = 3) -> dict[str, NDArray[np.float64]]:
         "gauge in steps of 0.5, sticky": sticky,
         "gauge of 2 decimals, 1 % NaN": with_gaps,
         "latitude of 6 decimals, walk": np.round(_reflected_walk(random, count, 2e-5, -23.6, -23.4), 6),
-        "energy counter of 3 decimals": np.round(np.cumsum(random.gamma(2, 0.01, count)), 3),
+        "energy counter of 3 decimals": np.asarray(np.round(np.cumsum(random.gamma(2, 0.01, count)), 3), np.float64),
         "constant 21.5": np.full(count, 21.5),
-        "float32 of 2 decimals": daily().astype(np.float32).astype(np.float64),
-        "float32, full noise": random.normal(20, 1, count).astype(np.float32).astype(np.float64),
+        "float32 of 2 decimals": np.asarray(daily(), np.float32).astype(np.float64),
+        "float32, full noise": np.asarray(random.normal(20, 1, count), np.float32).astype(np.float64),
         "full precision, noise": random.normal(20, 1, count),
         "full precision, walk": np.cumsum(random.normal(0, 1, count)),
     }

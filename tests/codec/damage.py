@@ -1,13 +1,14 @@
 """What both block codecs must survive: damaged bytes decode to something or raise CorruptionError, and nothing else happens."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tsengine.errors import CorruptionError
 
-Decode = Callable[[bytes, int], NDArray]
+Decode = Callable[[bytes, int], NDArray[Any]]
 
 
 def decodes(decode: Decode, data: bytes, n: int) -> bool:

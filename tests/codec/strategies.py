@@ -1,6 +1,7 @@
 """Blocks that try to break the codecs: recipes of (shape, length, seed), so that one example of hypothesis is many blocks."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
@@ -86,6 +87,12 @@ ODD = np.array(
 """Zeros, infinities, quiet and signalling NaNs with payloads, subnormals, the smallest normal number."""
 
 
+def to_single(values: Floats) -> Floats:
+    """Round to float32 and back."""
+    with np.errstate(over="ignore"):
+        return np.asarray(values, np.float32).astype(np.float64)
+
+
 def _decimals(random: Random, n: int) -> Floats:
     digits = int(random.integers(0, 16))
     return random.integers(-(10**digits), 10**digits + 1, n) / 10.0 ** int(random.integers(0, 16))
@@ -99,12 +106,10 @@ def _sprinkled(random: Random, values: Floats) -> Floats:
 FLOATS: dict[str, Callable[[Random, int], Floats]] = {
     "bits": lambda random, n: random.integers(INT64_MIN, INT64_MAX, n).view(np.float64),
     "decimals": _decimals,
-    "decimal walk": lambda random, n: np.round(np.cumsum(random.normal(0, 0.1, n)), int(random.integers(0, 8))),
+    "decimal walk": lambda random, n: np.asarray(np.round(np.cumsum(random.normal(0, 0.1, n)), int(random.integers(0, 8))), np.float64),
     "decimals and odd values": lambda random, n: _sprinkled(random, _decimals(random, n)),
-    "decimal float32": lambda random, n: (
-        np.round(random.normal(20, 5, n), int(random.integers(0, 6))).astype(np.float32).astype(np.float64)
-    ),
-    "float32": lambda random, n: random.normal(0, 10.0 ** int(random.integers(-40, 38)), n).astype(np.float32).astype(np.float64),
+    "decimal float32": lambda random, n: to_single(np.round(random.normal(20, 5, n), int(random.integers(0, 6)))),
+    "float32": lambda random, n: to_single(random.normal(0, 10.0 ** int(random.integers(-40, 38)), n)),
     "noise": lambda random, n: random.normal(20, 1, n),
     "walk": lambda random, n: np.cumsum(random.normal(0, 1, n)),
     "two magnitudes": lambda random, n: random.choice([1e-7, 1e9], n) * random.random(n),
@@ -118,7 +123,7 @@ FLOATS: dict[str, Callable[[Random, int], Floats]] = {
 lengths = st.one_of(st.integers(1, BLOCK_POINTS), st.sampled_from([1, 2, 3, 255, 256, 257, 992, 993, 1008, 1023, 1024]))
 
 
-def recipes(shapes: dict[str, Callable[[Random, int], NDArray]]) -> st.SearchStrategy[list[tuple[str, int, int]]]:
+def recipes(shapes: dict[str, Callable[[Random, int], NDArray[Any]]]) -> st.SearchStrategy[list[tuple[str, int, int]]]:
     """Lists of 40 (shape, length, seed)."""
     recipe = st.tuples(st.sampled_from(sorted(shapes)), lengths, st.integers(0, 2**32 - 1))
     return st.lists(recipe, min_size=40, max_size=40)

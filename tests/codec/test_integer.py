@@ -159,19 +159,19 @@ def test_any_bytes(data: bytes, n: int) -> None:
     "data",
     [
         b"",
-        b"\x00",
-        b"\x05\x00",
-        b"\x07\x00",
-        b"\x40\x00",
+        b"\x00",  # no origin
+        b"\x05\x00",  # no such form
+        b"\x40\x00",  # no such flags
         b"\x80\x00",
-        b"\x08\x00\x00",
+        b"\x08\x00\x00",  # width 0 and 65
         b"\x08\x00\x41" + bytes(999),
-        b"\x00" + b"\xff" * 10,
-        b"\x20\x00\x00\x01",
+        b"\x00" + b"\xff" * 10,  # more than 64 bits
+        b"\x20\x00\x00\x01",  # no patches, and more than values
         b"\x20\x00\x05\x01" + bytes(99),
-        b"\x04\x00",
+        b"\x04\x00",  # no runs, runs that end early or late, runs in runs
         b"\x04\x02\x00\x00\x00\x00",
         b"\x04\x05\x00\x00",
+        b"\x04\x01\x00\x00\x00\x0a",
         b"\x04\x01\x04\x01",
     ],
 )
