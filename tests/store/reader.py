@@ -1,17 +1,40 @@
 """A second reader of segments, in plain Python, written from docs/format/segment.md alone; nothing of the engine is imported.
 
-The two codecs of docs/format/block-codecs.md are handed in: functions (bytes, n) -> values that accept more bytes than
-they need and fail on fewer.
+Encoded values are read by tests/codec/reader.py, which was written from docs/format/block-codecs.md alone.
 """
 
 from __future__ import annotations
 
-import bisect
 import struct
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
-Decoder = Callable[[bytes, int], Sequence[Any]]
+from tests.codec import reader as codec
+
+Decoder = Callable[[codec.Cursor, int], list[Any]]
+
+
+def integers(cursor: codec.Cursor, n: int) -> list[int]:
+    return codec.integers(cursor, n)
+
+
+def numbers(cursor: codec.Cursor, n: int) -> list[float]:
+    return [codec.to_double(bits) for bits in codec.numbers(cursor, n)]
+
+
+def whole(decode: Decoder, raw: bytes, n: int) -> list[Any]:
+    """Values of a stream that is one encoded block and nothing else."""
+    values, rest = taken(decode, raw, n)
+    require(rest == b"", "bytes behind a stream")
+    return values
+
+
+def taken(decode: Decoder, raw: bytes, n: int) -> tuple[list[Any], bytes]:
+    """Values of the encoded block at the start of these bytes, and the bytes behind it."""
+    cursor = codec.Cursor(raw)
+    values = decode(cursor, n)
+    return values, raw[cursor.at :]
+
 
 STREAMS = ("time", "value", "sequence", "received", "unit", "group", "location", "metadata")
 NONE, NUMBER, INTEGER, BOOLEAN, TEXT = range(5)
@@ -190,11 +213,9 @@ def split_block(raw: bytes) -> dict[str, bytes]:
 
 
 class Reader:
-    def __init__(self, data: bytes, integers: Decoder, numbers: Decoder) -> None:
+    def __init__(self, data: bytes) -> None:
         self.data = data
         self.footer = read_footer(data)
-        self.integers = integers
-        self.numbers = numbers
 
     def points(self) -> list[Point]:
         return [
@@ -206,18 +227,18 @@ class Reader:
         require(crc32c(raw) == entry.crc, "block checksum")
         strings = [] if entry.dictionary == NO_DICTIONARY else read_dictionary(self.data, self.footer.dictionaries[entry.dictionary])
         streams, n = split_block(raw), entry.point_count
-        values: Sequence[Any]
+        values: list[Any]
         if series.kind == NONE:
             values = [None] * n
         elif series.kind == NUMBER:
-            values = list(self.numbers(streams["value"], n))
+            values = list(whole(numbers, streams["value"], n))
         elif series.kind == TEXT:
             values = [None if text is None else text.decode() for text in self.texts(streams["value"], n, strings)]
         else:
-            values = [int(value) if series.kind == INTEGER else bool(value) for value in self.integers(streams["value"], n)]
-        times = [int(time) for time in self.integers(streams["time"], n)]
-        sequences = [int(sequence) for sequence in self.integers(streams["sequence"], n)]
-        received = [int(second) for second in self.integers(streams["received"], n)]
+            values = [int(value) if series.kind == INTEGER else bool(value) for value in whole(integers, streams["value"], n)]
+        times = [int(time) for time in whole(integers, streams["time"], n)]
+        sequences = [int(sequence) for sequence in whole(integers, streams["sequence"], n)]
+        received = [int(second) for second in whole(integers, streams["received"], n)]
         units = self.texts(streams["unit"], n, strings)
         groups = self.groups(streams["group"], n, strings, series.device, sequences)
         locations = self.locations(streams["location"], n)
@@ -231,23 +252,10 @@ class Reader:
             for i in range(n)
         ]  # fmt: skip
 
-    def taken(self, decode: Decoder, raw: bytes, n: int) -> tuple[list[Any], bytes]:
-        """Values of the encoded block at the start of these bytes, and the bytes behind it."""
-
-        def is_enough(length: int) -> bool:
-            try:
-                decode(raw[:length], n)
-            except Exception:  # whatever the decoder raises for too few bytes
-                return False
-            return True
-
-        length = bisect.bisect_left(range(len(raw) + 1), True, lo=1, key=is_enough)
-        return list(decode(raw[:length], n)), raw[length:]
-
     def texts(self, raw: bytes, n: int, strings: list[bytes]) -> list[bytes | None]:
         if not raw:
             return [None] * n
-        cells, rest = self.taken(self.integers, raw[1:], n)
+        cells, rest = taken(integers, raw[1:], n)
         if raw[0] == 0:
             return [strings[int(cell) - 1] if cell else None for cell in cells]
         require(raw[0] == 1, "form of strings")
@@ -262,10 +270,10 @@ class Reader:
         form, rest = raw[0], raw[1:]
         forms, highs = [0 if form == 0 else 1] * n, [0] * n
         if form == 2:
-            forms, rest = self.taken(self.integers, rest, n)
+            forms, rest = taken(integers, rest, n)
         if form != 0:
-            highs, rest = self.taken(self.integers, rest, n)
-        lows, rest = self.taken(self.integers, rest, n)
+            highs, rest = taken(integers, rest, n)
+        lows, rest = taken(integers, rest, n)
         require(not rest, "bytes behind the groups")
         groups = []
         for kind, high, low, sequence in zip(forms, highs, lows, sequences, strict=True):
@@ -283,8 +291,8 @@ class Reader:
         form, rest = raw[0], raw[1:]
         present = [1] * n
         if form == 1:
-            present, rest = self.taken(self.integers, rest, n)
-        lats, rest = self.taken(self.numbers, rest, n)
-        lngs, rest = self.taken(self.numbers, rest, n)
+            present, rest = taken(integers, rest, n)
+        lats, rest = taken(numbers, rest, n)
+        lngs, rest = taken(numbers, rest, n)
         require(not rest, "bytes behind the locations")
         return [(float(lats[i]), float(lngs[i])) if present[i] else None for i in range(n)]

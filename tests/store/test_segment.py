@@ -31,7 +31,6 @@ from tests.store.making import (
 )
 from tests.strategies import JANUARY_2024_US, PERIODS, QUICK, batches, border_times
 from tsengine.core.codec import crc32c as engine_crc
-from tsengine.core.codec import integer, number
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
@@ -41,16 +40,8 @@ from tsengine.rows import Row
 ALL_KINDS = (KIND_NONE, KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN, KIND_TEXT)
 
 
-def integers(data: bytes, n: int) -> list[int]:
-    return integer.decode(data, n).tolist()
-
-
-def numbers(data: bytes, n: int) -> list[float]:
-    return number.decode(data, n).tolist()
-
-
 def second_reader(path: str) -> reader.Reader:
-    return reader.Reader(Path(path).read_bytes(), integers, numbers)
+    return reader.Reader(Path(path).read_bytes())
 
 
 def as_row(point: reader.Point) -> Row:
