@@ -138,6 +138,22 @@ cdef int batch_open(const uint8_t* data, int64_t size, BatchView* view) except -
     return 0
 
 
+cdef void clear_padding(uint8_t* data, const BatchHeader* header) noexcept nogil:
+    """Zero the last word of every column and of the strings; what is not padding there is written afterwards."""
+    cdef int64_t at = sizeof(BatchHeader), size
+    cdef int column
+    for column in range(COLUMN_COUNT):
+        size = column_bytes(header, column)
+        at += size
+        if size:
+            memset(data + at - 8, 0, 8)
+    at += padded(4 * (<int64_t> header.string_count + 1))
+    memset(data + at - 8, 0, 8)
+    at += padded(header.string_bytes)
+    if header.string_bytes:
+        memset(data + at - 8, 0, 8)
+
+
 cdef bytes batch_layout(BatchHeader* header, StringTable strings, BatchView* view):
     """Return a new record with header and strings in place and the view over its still empty columns.
 
@@ -161,11 +177,12 @@ cdef bytes batch_layout(BatchHeader* header, StringTable strings, BatchView* vie
         raise LimitError(f"the batch takes {size} bytes, at most {BATCH_BYTES} are allowed; send it in parts")
     record = PyBytes_FromStringAndSize(NULL, size)
     data = <uint8_t*> PyBytes_AS_STRING(record)
-    memset(data, 0, size)
     memcpy(data, header, sizeof(BatchHeader))
     point_at(data, view)
+    clear_padding(data, header)
     offsets = <uint32_t*> view.string_offsets
     at = <char*> view.strings
+    offsets[0] = 0
     for i in range(strings.count):
         memcpy(at + offsets[i], strings.entries[i].data, strings.entries[i].size)
         offsets[i + 1] = offsets[i] + strings.entries[i].size

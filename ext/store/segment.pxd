@@ -66,4 +66,5 @@ cdef class Segment:
     cdef StringTable dictionary(self, uint32_t number)
     cdef int decode(self, int64_t block, uint8_t kind, PointBuffer into, StringMap map) except -1
     cdef int check_block(self, int64_t block) except -1
+    cdef bint agrees(self, int64_t block, PointBuffer points) noexcept
     cdef object damaged(self, str what, int64_t offset, str found)

@@ -14,8 +14,8 @@ from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
 from tsengine.core.os.mapping cimport Mapping
-from tsengine.core.store.block cimport STATS_NOT_FINITE, block_decode
-from tsengine.core.store.points cimport WANT_ALL, PointBuffer, StringMap
+from tsengine.core.store.block cimport STATS_NOT_FINITE, BlockStats, block_decode, block_stats
+from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
 
 from tsengine.errors import CorruptionError
 
@@ -360,7 +360,7 @@ cdef class Segment:
         return low, high
 
     def verify(self) -> None:
-        """Decode every block and dictionary.
+        """Decode every block and dictionary, and compare the statistics of the directory with the values.
 
         Raises:
             CorruptionError: the first damaged one, with its offset.
@@ -373,6 +373,21 @@ cdef class Segment:
                 buffer = PointBuffer(self.footer.series_kind[series], WANT_ALL)
                 table = self.dictionary(self.footer.dictionary[block])
                 self.decode(block, buffer.kind, buffer, StringMap(table, buffer.strings))
+                if not self.agrees(block, buffer):
+                    raise self.damaged("directory", self.footer.offset[block], "statistics that are not those of its block")
+
+    cdef bint agrees(self, int64_t block, PointBuffer points) noexcept:
+        """Whether the statistics of a block in the directory are those of its points."""
+        cdef Columns columns
+        cdef BlockStats stats
+        points.view(0, points.count, &columns)
+        block_stats(&columns, points.kind, &stats)
+        return (
+            stats.minimum == self.footer.minimum[block] and stats.maximum == self.footer.maximum[block]
+            and stats.sum_high == self.footer.sum_high[block] and stats.sum_low == self.footer.sum_low[block]
+            and stats.first == self.footer.first[block] and stats.last == self.footer.last[block]
+            and stats.flags == self.footer.flags[block]
+        )
 
     def _first_series(self, device: int) -> int:
         cdef int64_t low = 0, high = self.footer.counts.series_count, middle

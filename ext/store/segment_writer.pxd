@@ -57,7 +57,7 @@ cdef class SegmentWriter:
     cdef uint32_t dictionary_number
     cdef StringMap map                      # from the last source of strings to `dictionary`
     cdef BlockEncoder encoder
-    cdef dict copied_dictionaries           # (segment id, number) -> own number
+    cdef dict copied_dictionaries           # (path of a segment, number) -> own number
 
     cdef int begin_series(self, uint32_t device, const char* name, int64_t name_bytes, uint8_t kind) except -1 nogil
     cdef int add_block(self, const Columns* columns, uint8_t kind, StringTable strings) except -1

@@ -162,7 +162,7 @@ cdef class SegmentWriter:
         cdef object own
         if number == NO_DICTIONARY:
             return NO_DICTIONARY
-        own = self.copied_dictionaries.get((segment.id, number))
+        own = self.copied_dictionaries.get((segment.file.path, number))
         if own is None:
             segment.dictionary(number)          # checks it
             own = self.dictionaries.count
@@ -172,7 +172,7 @@ cdef class SegmentWriter:
             entry.entries = segment.footer.dictionary_entries[number]
             entry.crc = segment.footer.dictionary_crc[number]
             self.put(segment.file.data + segment.footer.dictionary_offset[number], entry.length)
-            self.copied_dictionaries[segment.id, number] = own
+            self.copied_dictionaries[segment.file.path, number] = own
         return <uint32_t> own
 
     cdef int begin_dictionary(self) except -1:
