@@ -285,3 +285,16 @@ def test_streams_of_another_block(tmp_path: Path, sealed: tuple[bytes, list[Any]
                 changed = with_field(changed, field, number, getattr(other, field))
             outcome(tmp_path / "swapped.seg", changed)
         assert outcome(tmp_path / "swapped.seg", with_field(data, "crc", number, block.crc ^ 1)) is None
+
+
+@pytest.mark.parametrize("field", ["minimum", "maximum", "sum_high", "sum_low", "first", "last", "flags"])
+def test_statistics_that_lie_are_found_by_verify(tmp_path: Path, sealed: tuple[bytes, list[Any]], field: str) -> None:
+    data, _ = sealed
+    found = 0
+    for number, block in enumerate(reader.read_footer(data).blocks):
+        segment = Segment(written(tmp_path / "a.seg", with_field(data, field, number, getattr(block, field) ^ 1)))
+        with pytest.raises(CorruptionError) as caught:
+            segment.verify()
+        assert caught.value.offset == block.offset
+        found += 1
+    assert found
