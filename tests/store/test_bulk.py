@@ -1,0 +1,139 @@
+"""Large batches straight to segments give what log, memtable and seal give; all or nothing; in order with everything else."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import tsengine
+from tests.store.making import exact, read_segment, record_of, seal_to
+from tests.strategies import PERIODS, QUICK, border_times, points
+from tsengine import LimitError
+from tsengine.core.store.bulk import seal_batch
+from tsengine.core.store.memtable import Memtable
+from tsengine.core.store.segment import Segment
+from tsengine.core.store.segment_writer import SegmentWriter
+
+NOON_US = 1_795_262_400_000_000
+LARGE = 300_000
+
+
+@QUICK
+@given(data=st.data(), period=st.sampled_from(PERIODS))
+def test_a_batch_sealed_directly_holds_what_a_sealed_memtable_holds(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, period: str | None
+) -> None:
+    folder = tmp_path_factory.mktemp("bulk")
+    items = data.draw(st.lists(points(border_times(period)), min_size=1, max_size=60))
+    record = record_of(7, items, 100)
+    memtable = Memtable()
+    memtable.apply(record, 1)
+    slow = [exact(row) for segment in seal_to(folder, memtable, {7: period}) for row in read_segment(segment)]
+    writers = seal_batch(record, period, lambda month: SegmentWriter(folder / f"bulk-{month}.seg", month))
+    fast = []
+    for writer in writers:
+        writer.finish()
+        segment = Segment(folder / f"bulk-{writer.month}.seg")
+        segment.verify()
+        fast += [exact(row) for row in read_segment(segment)]
+    assert fast == slow
+
+
+def test_large_arrays_and_tables_round_trip(tmp_path: Path) -> None:
+    times = NOON_US - LARGE * 1_000 + np.arange(LARGE, dtype=np.int64) * 1_000
+    values = np.round(np.sin(np.arange(LARGE) / 100), 2)
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device", chunk_limit=None)
+        device.append("before", 1.0)
+        assert device.append_columns("t", times[::-1], values[::-1], unit="V") == LARGE
+        device.append("after", 2.0)
+        table = pa.table({"variable": ["a", "b"] * (LARGE // 2), "time": times, "value": values})
+        assert device.append_arrow(table) == LARGE
+        assert db.stats()["segments"] == 2
+        assert device.count() == 2 * LARGE + 2
+        assert len({point.group for point in device.last(["before", "t", "after", "a", "b"])}) == 4  # a and b came together
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.devices()[0]
+        assert db.check().problems == []
+        stored = device.read("t")
+        assert (stored[0] == times).all()
+        assert (stored[1] == values).all()
+        assert (device.read("b")[1] == values[1::2]).all()
+        ids = device.scan(columns=["id"]).read_all().column("id")
+        assert len(ids.unique()) == 2 * LARGE + 2
+
+
+def test_more_than_a_batch_is_all_or_nothing(tmp_path: Path) -> None:
+    count = 1_200_000
+    times = NOON_US - count + np.arange(count, dtype=np.int64)
+    with tsengine.open(tmp_path / "data") as db:
+        limited = db.create_device("limited", chunk_limit=1_100_000)
+        with pytest.raises(LimitError):
+            limited.append_columns("t", times, np.arange(count))
+        assert limited.count() == 0
+        assert list((tmp_path / "data" / "segments").iterdir()) == []
+        limited.append_columns("t", times[:1_100_000], np.arange(1_100_000))
+        assert limited.count() == 1_100_000
+        registers = db.create_device("registers", type="mutable")
+        with pytest.raises(LimitError):
+            registers.append_columns("t", times, np.arange(count))
+        assert registers.count() == 0
+
+
+def test_drops_hide_what_was_loaded_before_and_not_what_comes_after(tmp_path: Path) -> None:
+    times = NOON_US + np.arange(LARGE, dtype=np.int64)
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device", chunk_limit=None)
+        device.append_columns("t", times, np.zeros(LARGE))
+        device.append("other", 1.0, time=NOON_US - 90 * 86_400_000_000)
+        (newest, _) = device.chunks()
+        device.delete_chunk(newest.id)
+        assert device.count() == 1
+        device.append_columns("t", times, np.ones(LARGE))
+        assert device.count("t") == LARGE
+        db.compact()
+        assert device.read("t")[1].tolist() == [1.0] * LARGE
+    with tsengine.open(tmp_path / "data") as db:
+        assert db.devices()[0].count() == LARGE + 1
+
+
+KILLED = """
+import sys
+import numpy as np
+import tsengine
+db = tsengine.open(sys.argv[1])
+device = db.devices()[0]
+count = 300_000
+for number in range(1_000):
+    times = 1_795_262_400_000_000 + number * count + np.arange(count, dtype=np.int64)
+    device.append_columns("t", times, np.full(count, number))
+    print(number, flush=True)
+"""
+
+
+@pytest.mark.slow
+def test_a_killed_load_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    with tsengine.open(folder) as db:
+        db.create_device("device", chunk_limit=None)
+    for _ in range(10):
+        with subprocess.Popen([sys.executable, "-c", KILLED, str(folder)], stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            acknowledged = [writer.stdout.readline() for _ in range(3)]
+            os.kill(writer.pid, signal.SIGKILL)
+            acknowledged += writer.stdout.readlines()
+        with tsengine.open(folder) as db:
+            device = db.devices()[0]
+            values, counts = np.unique(device.read("t")[1], return_counts=True)
+            assert set(counts.tolist()) == {LARGE}
+            assert {int(line) for line in acknowledged if line.endswith("\n")} <= set(values.tolist())
+            device.empty()
