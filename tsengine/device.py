@@ -434,7 +434,7 @@ class Device:
             get = self._engine.registers.get
             found = tuple(edit for edit in edits if edit[0] >= 0 and get(self.number, edit[0]) is not None)
             if found:
-                self._change(commands.EditRegisters(self.number, found))
+                self._engine.command(commands.EditRegisters(self.number, found))
         return len(found)
 
     def delete(
@@ -460,11 +460,12 @@ class Device:
         self._check_type("mutable", "Data in immutable devices cannot be deleted")
         limit = None if limit is None else to_count(limit, "limit")
         filter = self._filter(variables, start, end, groups, values, ids, having)
-        with self._engine.locked_state(self.number):
+        with self._engine.locked_state(self.number) as state:
             self._engine.settle(self.number)
             found = self._engine.registers.sequences(self.number, filter, order=order, limit=limit, skip=to_count(skip, "skip"))
             if found:
-                self._change(commands.DeleteRegisters(self.number, tuple(found)))
+                self._engine.command(commands.DeleteRegisters(self.number, tuple(found)))
+                state.total -= len(found)
         return len(found)
 
     # --- helpers -----------------------------------------------------------------------------------------------------

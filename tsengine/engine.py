@@ -84,7 +84,8 @@ class Engine(Fleet):
         make_folder(self.path)
         self._is_closed = False
         self._states: dict[int, DeviceState] = {}
-        self.info_ofs: dict[int, DeviceInfo | None] = {}
+        self._infos: dict[int, DeviceInfo | None] = {}
+        self._infos_lock = threading.Lock()
         self._states_lock = threading.Lock()
         self._workers: list[Worker] = []
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
@@ -135,14 +136,16 @@ class Engine(Fleet):
                 self._add_registers(seq, command)
                 return True
             case commands.DeleteDevice(device):
-                self.catalog.apply(seq, command)
-                self.info_ofs[device] = None
+                with self._infos_lock:
+                    self.catalog.apply(seq, command)
+                    self._infos[device] = None
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
                 return True
             case commands.PutDevice(device):
-                self.catalog.apply(seq, command)
-                self.info_ofs.pop(device.number, None)
+                with self._infos_lock:
+                    self.catalog.apply(seq, command)
+                    self._infos[device.number] = self.catalog.device(device.number)
             case _:
                 self.catalog.apply(seq, command)
         return False
@@ -157,9 +160,10 @@ class Engine(Fleet):
     def info_of(self, number: int) -> DeviceInfo | None:
         """What the catalog knows of a device; kept in memory after the first look."""
         try:
-            return self.info_ofs[number]
+            return self._infos[number]
         except KeyError:
-            info = self.info_ofs[number] = self.catalog.device(number)
+            with self._infos_lock:  # what was read must not be kept after a change that came meanwhile
+                info = self._infos[number] = self.catalog.device(number)
             return info
 
     def command(self, command: commands.Command) -> None:
