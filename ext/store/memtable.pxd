@@ -57,9 +57,7 @@ cdef class Memtable:
     cdef MemtableSeries* find_or_add(self, uint32_t device, uint32_t name, uint8_t kind) except NULL
     cdef int append(self, MemtableSeries* series, const BatchView* view, uint32_t i) except -1 nogil
     cdef MemtableBlock* grow(self, MemtableSeries* series, const BatchView* view) except NULL nogil
-    cdef int spread32(self, MemtableBlock* block, const uint32_t** column, int64_t* step) except -1 nogil
-    cdef int spread_group(self, MemtableBlock* block) except -1 nogil
-    cdef int spread_location(self, MemtableBlock* block) except -1 nogil
+    cdef int spread(self, MemtableBlock* block, const void** column, int64_t* step, int64_t cell_bytes) except -1 nogil
     cdef int64_t own_string(self, const BatchView* view, uint32_t number) except -1 nogil
     cdef int reserve_cache(self, uint32_t strings) except -1
     cdef int rehash(self) except -1

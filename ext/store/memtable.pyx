@@ -10,7 +10,7 @@ arena, so its size is known exactly and freed at once.
 from libc.math cimport NAN, isnan
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, qsort, realloc
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_NoMemory
@@ -201,15 +201,15 @@ cdef class Memtable:
             block.location = location
         # A column that is the same for every point of the block has one cell (step 0) until a point differs.
         if block.columns.received_step == 0 and received != block.received:
-            self.spread32(block, &block.columns.received, &block.columns.received_step)
+            self.spread(block, <const void**> &block.columns.received, &block.columns.received_step, 4)
         if block.columns.unit_step == 0 and unit != block.unit:
-            self.spread32(block, &block.columns.unit, &block.columns.unit_step)
+            self.spread(block, <const void**> &block.columns.unit, &block.columns.unit_step, 4)
         if block.columns.metadata_step == 0 and metadata != block.metadata:
-            self.spread32(block, &block.columns.metadata, &block.columns.metadata_step)
+            self.spread(block, <const void**> &block.columns.metadata, &block.columns.metadata_step, 4)
         if block.columns.group_step == 0 and not same_group(&group, &block.group):
-            self.spread_group(block)
+            self.spread(block, <const void**> &block.columns.group, &block.columns.group_step, sizeof(GroupCell))
         if block.columns.location_step == 0 and not same_location(&location, &block.location):
-            self.spread_location(block)
+            self.spread(block, <const void**> &block.columns.location, &block.columns.location_step, sizeof(LocationCell))
         if block.columns.received_step:
             (<uint32_t*> block.columns.received)[at] = received
         if block.columns.unit_step:
@@ -262,32 +262,17 @@ cdef class Memtable:
         series.last = block
         return block
 
-    cdef int spread32(self, MemtableBlock* block, const uint32_t** column, int64_t* step) except -1 nogil:
-        cdef uint32_t* cells = <uint32_t*> self.arena.take(4 * block.capacity)
+    cdef int spread(self, MemtableBlock* block, const void** column, int64_t* step, int64_t cell_bytes) except -1 nogil:
+        """Give a constant column a cell for each point.
+
+        A reader that copied the view before still sees the old single cell, which stays as it is.
+        """
+        cdef char* cells = <char*> self.arena.take(cell_bytes * block.capacity)
         cdef int64_t i
         for i in range(block.columns.count):
-            cells[i] = column[0][0]
-        # A reader that copied the view before still sees the old single cell, which stays as it is.
+            memcpy(cells + i * cell_bytes, column[0], cell_bytes)
         column[0] = cells
         step[0] = 1
-        return 0
-
-    cdef int spread_group(self, MemtableBlock* block) except -1 nogil:
-        cdef GroupCell* cells = <GroupCell*> self.arena.take(sizeof(GroupCell) * block.capacity)
-        cdef int64_t i
-        for i in range(block.columns.count):
-            cells[i] = block.group
-        block.columns.group = cells
-        block.columns.group_step = 1
-        return 0
-
-    cdef int spread_location(self, MemtableBlock* block) except -1 nogil:
-        cdef LocationCell* cells = <LocationCell*> self.arena.take(sizeof(LocationCell) * block.capacity)
-        cdef int64_t i
-        for i in range(block.columns.count):
-            cells[i] = block.location
-        block.columns.location = cells
-        block.columns.location_step = 1
         return 0
 
     cdef int64_t own_string(self, const BatchView* view, uint32_t number) except -1 nogil:
