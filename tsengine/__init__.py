@@ -12,6 +12,8 @@ Example:
 from __future__ import annotations
 
 import os
+from importlib import import_module
+from types import ModuleType
 
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.device import Device
@@ -68,3 +70,10 @@ def open(
     Durability: what was acknowledged before the last process ended is there on return.
     """
     return Engine(path, durability=durability, memory_mb=memory_mb, clock=clock)
+
+
+def __getattr__(name: str) -> ModuleType:
+    """Import `tsengine.aio` when it is first used: asyncio costs more than opening a store."""
+    if name == "aio":
+        return import_module("tsengine.aio")
+    raise AttributeError(f"module 'tsengine' has no attribute {name!r}")

@@ -12,7 +12,6 @@ import pyarrow as pa
 import pytest
 
 import tsengine
-import tsengine.aio
 from tsengine import InputError, Location, ManualClock, NotFoundError, Point
 
 NOON = datetime(2026, 11, 21, 12, tzinfo=UTC)
