@@ -39,7 +39,7 @@ lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
 	$(BIN)/ruff format --check .
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext
 	$(BIN)/mypy
-	@if node -e 'process.exit(parseInt(process.versions.node) < 18)' 2>/dev/null; then echo pyright; PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python; \
+	@if node -e 'process.exit(parseInt(process.versions.node) < 18 ? 1 : 0)' 2>/dev/null; then echo pyright; PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python; \
 	else echo 'lint: pyright SKIPPED, it needs node 18 or newer: apt-get install nodejs'; fi
 
 format: $(INSTALLED) ## let ruff sort the imports and format the Python files
