@@ -39,6 +39,3 @@ BODY_BYTES = 10 * 1024 * 1024
 
 MEMORY_MB = 256
 """Default memory for points that are not sealed yet, all devices together, MiB."""
-
-SEQUENCE_MAX = 2**62
-"""Largest sequence number of a point; leaves the top bits free for the derived group's mark."""

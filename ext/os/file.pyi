@@ -16,9 +16,6 @@ def close_file(fd: int, path: Path) -> None: ...
 def size_of(fd: int, path: Path) -> int:
     """Return the size, bytes."""
 
-def read_at(fd: int, size_bytes: int, offset: int, path: Path) -> bytes:
-    """Read up to `size_bytes`; fewer come back only at the end of the file."""
-
 def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int, path: Path) -> None:
     """Write all of `data`. Durability: none until `sync_file`."""
 

@@ -216,17 +216,6 @@ def size_of(int fd, path):
     return size_bytes
 
 
-def read_at(int fd, int64_t size_bytes, int64_t offset, path):
-    cdef bytearray data = bytearray(size_bytes)
-    cdef char *target = data
-    cdef int64_t count
-    with nogil:
-        count = file_read(fd, target, size_bytes, offset)
-    if count < 0:
-        raise storage_error(<int> -count, f"read {size_bytes} bytes at {offset}", path)
-    return bytes(data[:count])
-
-
 def write_at(int fd, const unsigned char[::1] data, int64_t offset, path):
     cdef int64_t size_bytes = data.shape[0]
     cdef const unsigned char *source = &data[0] if size_bytes > 0 else zeros
