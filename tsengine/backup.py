@@ -2,7 +2,8 @@
 
 The three LMDB environments are copied first, each with the log sequence it has applied; then the sealed segments that the
 copied manifest lists; then the log from the oldest of those sequences on. Opening the copy replays the log into whatever
-lags behind, as after a crash. Seals, merges and trims wait meanwhile, writes and reads do not.
+lags behind, as after a crash. Seals, merges and trims wait meanwhile, writes and reads do not; files of segments that a
+delete removes meanwhile are kept until they are copied.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsengine.core.os.file import sync_folder
+from tsengine.core.os.file import close_file, open_file, sync_file, sync_folder
 from tsengine.errors import InputError, StorageError
 from tsengine.log import LocalLog
 from tsengine.store.environment import make_folder
+from tsengine.store.manifest import Manifest
 
 if TYPE_CHECKING:
     from tsengine.engine import Engine
@@ -26,7 +28,7 @@ def write_backup(engine: Engine, target: Path) -> None:
         raise InputError(f"the folder {target} is not empty; give a new one")
     make_folder(target)
     try:
-        with engine.columnar.maintenance:
+        with engine.columnar.maintenance, engine.columnar.keeping_files():
             engine.sync()
             applied = (
                 engine.catalog.applied_seq,
@@ -36,7 +38,7 @@ def write_backup(engine: Engine, target: Path) -> None:
             engine.catalog.copy(target / "catalog")
             engine.registers.copy(target / "registers")
             engine.columnar.manifest.copy(target / "manifest")
-            copy_segments(engine, target / "segments")
+            copy_segments(engine, target)
             copy_log(engine, target / "wal", applied)
         sync_folder(target)
     except OSError as error:
@@ -45,16 +47,25 @@ def write_backup(engine: Engine, target: Path) -> None:
         raise StorageError(error.errno, f"the backup to {target} is unfinished: {error}") from error
 
 
-def copy_segments(engine: Engine, folder: Path) -> None:
+def copy_segments(engine: Engine, target: Path) -> None:
+    """Copy the files of the segments that the copied manifest lists."""
+    manifest = Manifest(target / "manifest")
+    try:
+        listed = manifest.segments()
+    finally:
+        manifest.close()
+    folder = target / "segments"
     make_folder(folder)
-    for live in engine.columnar.view.segments:
-        copy = folder / live.path.name
-        shutil.copyfile(live.path, copy)
+    for entry in listed:
+        path = engine.columnar.path_of(entry.id)
+        copy = folder / path.name
+        shutil.copyfile(path, copy)
         copy.chmod(0o600)
-        with copy.open("rb+") as file:
-            import os
-
-            os.fsync(file.fileno())
+        fd = open_file(copy, write=True)
+        try:
+            sync_file(fd, copy)
+        finally:
+            close_file(fd, copy)
     sync_folder(folder)
 
 

@@ -119,7 +119,7 @@ class Device:
             sync: return when the batch is durable; with False at once, and `Engine.sync` waits for it.
 
         Raises:
-            InputError: a point is not acceptable, or outside the device's window of time; `index` and the text name it.
+            InputError: a point is not acceptable (`index` and the text name it), or outside the device's window of time.
             LimitError: the device or a chunk would be too full. NotFoundError: the device was deleted.
             BusyError, StorageFullError, StorageError: not stored.
         Durability: with `sync`, on disk and readable on return (as the store's durability says).
@@ -158,8 +158,7 @@ class Device:
         `value_bool`, `value_text`, `unit`, `group`, `lat`, `lng` and `metadata` (JSON text) may be. A row has at most one value.
 
         Raises:
-            InputError: a column is missing, of the wrong type, or holds what a point may not; LimitError: as `append_many`,
-                or more rows than a batch may hold.
+            InputError: a column is missing, of the wrong type, or holds what a point may not; else as `append_many`.
         """
         from tsengine.arrow import records_of_table
 

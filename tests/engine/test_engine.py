@@ -376,6 +376,25 @@ def test_a_backup_taken_while_writing_opens_and_is_sound(tmp_path: Path) -> None
         copy.device(device.id).append("t", 1.0)
 
 
+def test_a_delete_while_segments_are_copied_does_not_make_a_backup_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device")
+        device.append_columns("t", *numbers(5_000))
+        db.seal()
+        copy_file = shutil.copyfile
+
+        def delete_then_copy(source: Path, target: Path) -> None:
+            device.empty()
+            copy_file(source, target)
+
+        monkeypatch.setattr(shutil, "copyfile", delete_then_copy)
+        db.backup(tmp_path / "backup")
+        assert list((tmp_path / "data" / "segments").iterdir()) == []
+    with tsengine.open(tmp_path / "backup") as copy:
+        assert copy.check().problems == []
+        assert copy.device(device.id).count() == 0  # the delete is in the copied log
+
+
 # --- the fleet -----------------------------------------------------------------------------------------------------------
 
 

@@ -110,6 +110,7 @@ class ColumnarStore:
         self._ids = count(self.manifest.next_segment_id)
         self._replayed_until = self.manifest.applied_seq
         self.maintenance = threading.Lock()  # one seal or merge at a time
+        self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
         for tombstone in self.manifest.tombstones():
@@ -372,7 +373,23 @@ class ColumnarStore:
         known = ((device, self._device_of(device)) for device in devices)
         return {device: info.chunk_period for device, info in known if info is not None}
 
+    @contextmanager
+    def keeping_files(self) -> Iterator[None]:
+        """Leave the files of segments that are removed meanwhile where they are until the end, for a backup that copies them."""
+        with self._lock:
+            kept: list[LiveSegment] = []
+            self._kept = kept
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._kept = None
+            self._unlink(kept)
+
     def _unlink(self, segments: Iterable[LiveSegment]) -> None:
+        if self._kept is not None:
+            self._kept.extend(segments)
+            return
         for segment in segments:
             try:
                 remove_file(segment.path)
