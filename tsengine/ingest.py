@@ -14,13 +14,12 @@ MESSAGEPACK_TYPES = ("application/msgpack", "application/x-msgpack", "applicatio
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 
 
-class WirePoint(msgspec.Struct, gc=False):
-    """A data item as it comes over the wire. Everything but types is checked when the batch is built, to name the index.
+class Item(msgspec.Struct, gc=False):
+    """What a data item holds in either encoding. Everything but types is checked when the batch is built, to name the index.
 
     Attributes:
         serie: old name of `group`, used only where that is absent.
         time: ISO 8601 text, Unix milliseconds, or digits as text; absent or falsy = time of receipt.
-        metadata: kept as the JSON that came.
     """
 
     variable: str | None = None
@@ -30,19 +29,17 @@ class WirePoint(msgspec.Struct, gc=False):
     serie: str | float | None = None
     time: str | float | None = None
     location: dict[str, Any] | None = None
+
+
+class WirePoint(Item, gc=False):
+    """A data item in JSON; metadata is kept as the JSON that came."""
+
     metadata: msgspec.Raw = cast(msgspec.Raw, None)  # Raw takes null, too; msgspec would take `Raw | None` as null alone
 
 
-class PackedPoint(msgspec.Struct, gc=False):
-    """A data item in MessagePack: as WirePoint, but metadata is a map there and becomes JSON here."""
+class PackedPoint(Item, gc=False):
+    """A data item in MessagePack: metadata is a map there and becomes JSON here."""
 
-    variable: str | None = None
-    value: str | float | bool | None = None
-    unit: str | None = None
-    group: str | None = None
-    serie: str | float | None = None
-    time: str | float | None = None
-    location: dict[str, Any] | None = None
     metadata: dict[str, Any] | None = None
 
 
