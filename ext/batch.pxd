@@ -71,6 +71,7 @@ cdef class BatchBuilder:
     cdef StringTable strings
     cdef uint32_t count
     cdef uint32_t capacity
+    cdef uint16_t constant          # columns whose first cell is known to hold for every point; the others are looked at
     cdef int64_t* time
     cdef uint32_t* variable
     cdef uint8_t* kind

@@ -217,6 +217,7 @@ cdef class BatchBuilder:
 
     cdef void clear(self) noexcept:
         self.count = 0
+        self.constant = 0
         self.strings.clear()
 
     cdef int reserve(self, uint32_t count) except -1:
@@ -256,7 +257,7 @@ cdef class BatchBuilder:
             header.time_min = min(header.time_min, self.time[i])
             header.time_max = max(header.time_max, self.time[i])
         for column in range(COLUMN_COUNT):
-            constant = is_constant(columns[column], CELL_BYTES[column], self.count)
+            constant = self.constant >> column & 1 or is_constant(columns[column], CELL_BYTES[column], self.count)
             header.constant |= constant << column
             header.present |= (not constant or not self._is_absent(column)) << column
         record = batch_layout(&header, self.strings, &view)

@@ -51,7 +51,8 @@ FLOORS: list[dict[str, str]] = [
     {
         "tsengine.core.ingest": "",
         "tsengine.core.ingest.fields": "",
-        "tsengine.core.ingest.columns": "tsengine.core.ingest.fields",
+        "tsengine.core.ingest.points": "tsengine.core.ingest.fields",
+        "tsengine.core.ingest.table": "tsengine.core.ingest.fields",
         "tsengine.core.store": "",
         "tsengine.core.store.points": "",
         "tsengine.core.store.block": "tsengine.core.store.points",
@@ -60,7 +61,9 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.scan": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
-        "tsengine.core.store.bulk": ("tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"),
+        "tsengine.core.store.bulk": (
+            "tsengine.core.ingest.table tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"
+        ),
         "tsengine.core.store.merge": (
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
@@ -94,8 +97,9 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.arrow": "",
+        "tsengine.arrow_input": "",
         "tsengine.transfer.": "*",
-        "tsengine.device": "tsengine.arrow",
+        "tsengine.device": "tsengine.arrow tsengine.arrow_input",
         "tsengine.aio": "tsengine.device tsengine.arrow",
         "tsengine": "*",
     },
@@ -106,7 +110,7 @@ FLOORS: list[dict[str, str]] = [
 # Imports that go up, inside a function, each with its reason.
 UPWARD = {
     ("tsengine.engine", "tsengine.device"): "the engine hands out Device objects, which call it back",
-    ("tsengine.engine", "tsengine.arrow"): "pyarrow is imported where a table is handled, not when a store is opened",
+    ("tsengine.engine", "tsengine.arrow_input"): "pyarrow is imported where a table is handled, not when a store is opened",
 }
 
 # The server speaks to the embedding API alone; what replaces the local store must not be felt above.

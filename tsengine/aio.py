@@ -19,6 +19,7 @@ from tsengine.device import Device
 from tsengine.engine import Engine
 from tsengine.errors import TsengineError
 from tsengine.ingest import JSON_TYPE
+from tsengine.limits import BULK_POINTS
 from tsengine.types import DeviceInfo, Point
 
 READ_THREADS = 4
@@ -128,19 +129,25 @@ class AsyncDevice:
 
     async def append_columns(self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None) -> int:
         """As Device.append_columns."""
+        if len(time) >= BULK_POINTS:
+            return await self._engine.run(partial(self.device.append_columns, unit=unit, group=group), variable, time, value)
         return await self._write(self.device.record_of_columns(variable, time, value, unit, group))
 
     async def append_arrow(self, table: Any) -> int:
         """As Device.append_arrow."""
+        if getattr(table, "num_rows", 0) >= BULK_POINTS:
+            return await self._engine.run(self.device.append_arrow, table)
         record = await self._engine.run(self.device.record_of_arrow, table)
-        return await self._write(record) if record else 0
+        return await self._write(record)
 
     async def ingest(self, body: bytes, content_type: str = JSON_TYPE) -> int:
         """As Device.ingest."""
         record = self.device.record_of_body(body, content_type)
-        return await self._write(record) if record else 0
+        return await self._write(record)
 
     async def _write(self, record: bytes) -> int:
+        if not record:
+            return 0
         await self._engine.write(self.device.number, record)
         return batch.count_of(record)
 

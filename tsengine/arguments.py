@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
+from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError
-from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT
+from tsengine.limits import LOAD_ROWS
+from tsengine.query import KIND_INTEGER, KIND_NUMBER
 
 
 def to_times(time: Any) -> np.ndarray:
@@ -25,24 +27,57 @@ def to_times(time: Any) -> np.ndarray:
     raise InputError(f"time must be int64 microseconds or datetime64, not {times.dtype}")
 
 
-def to_bits(value: Any) -> tuple[int, np.ndarray, list[str]]:
-    """Return (kind, 64-bit cells, texts) of an array of values."""
+def column_tables(variable: str, time: Any, value: Any, unit: str | None, group: str | None, now_us: int) -> Iterator[Table]:
+    """Yield the points of one variable's arrays, LOAD_ROWS at a time; nothing for empty ones.
+
+    Raises:
+        InputError: an argument is of the wrong type or shape, or holds what a point may not.
+    """
+    times, values = to_times(time), to_values(value)
+    if values.shape != times.shape:
+        raise InputError(f"value: shape {values.shape} does not fit time's {times.shape}")
+    name, of_value = constant("variable", variable), value_columns(values)
+    others = {field: constant(field, text) for field, text in (("unit", unit), ("group", group)) if text is not None}
+    for low in range(0, len(times), LOAD_ROWS):
+        count = min(LOAD_ROWS, len(times) - low)
+        yield Table(now_us, Column(times, None, low), name, count=count, **of_value(low), **others)
+
+
+def constant(field: str, text: str) -> Column:
+    """Return a column that has the same text in every row."""
+    if not isinstance(text, str):
+        raise InputError(f"{field} must be text, not {type(text).__name__}")
+    return Column(np.zeros(1, np.int32), texts=[text], is_constant=True)
+
+
+def to_values(value: Any) -> np.ndarray:
+    """Return values as a contiguous array of float64, int64, bool, or text."""
     values = np.asarray(value)
     if values.ndim != 1:
         raise InputError(f"value must have one dimension, not shape {values.shape}")
     if values.dtype.kind == "f":
-        return KIND_NUMBER, np.ascontiguousarray(values, dtype=np.float64).view(np.int64), []
+        return np.ascontiguousarray(values, dtype=np.float64)
     if values.dtype == np.uint64 and len(values) and values.max() > np.iinfo(np.int64).max:
         raise InputError("value holds integers above the range of int64; give them as float64")
     if values.dtype.kind in "iu":
-        return KIND_INTEGER, np.ascontiguousarray(values, dtype=np.int64), []
-    if values.dtype.kind == "b":
-        return KIND_BOOLEAN, values.astype(np.int64), []
-    if values.dtype.kind == "U" or (values.dtype.kind == "O" and all(type(text) is str for text in values)):
-        codes: dict[str, int] = {}
-        cells = [codes.setdefault(text, len(codes)) for text in values.tolist()]
-        return KIND_TEXT, np.array(cells, dtype=np.int64), list(codes)
+        return np.ascontiguousarray(values, dtype=np.int64)
+    if values.dtype.kind in "bU" or (values.dtype.kind == "O" and all(type(text) is str for text in values)):
+        return values
     raise InputError(f"value must be an array of numbers, booleans or text of one type, not {values.dtype}")
+
+
+def value_columns(values: np.ndarray) -> Callable[[int], dict[str, Any]]:
+    """Return a function from a first row to the arguments of Table that hold these values."""
+    if values.dtype.kind in "fi":
+        kind = KIND_NUMBER if values.dtype.kind == "f" else KIND_INTEGER
+        return lambda low: {"number": Column(values, None, low), "number_kind": kind}
+    if values.dtype.kind == "b":
+        bits = np.packbits(values, bitorder="little")
+        return lambda low: {"boolean": Column(bits, None, low)}
+    codes: dict[str, int] = {}
+    cells = np.array([codes.setdefault(text, len(codes)) for text in values.tolist()], dtype=np.int32)
+    texts = list(codes)
+    return lambda low: {"text": Column(cells, None, low, texts)}
 
 
 def to_texts(names: str | Iterable[str], argument: str) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ import threading
 
 from tsengine.core import batch
 from tsengine.core.calendar import period_of, start_of
+from tsengine.core.ingest.table import Table
 from tsengine.errors import InputError, LimitError
 from tsengine.limits import REGISTERS_PER_DEVICE
 from tsengine.store.columnar import ColumnarStore
@@ -57,18 +58,20 @@ class DeviceState:
         Raises:
             InputError: a time is outside the device's window. LimitError: a chunk or the device would be too full.
         """
-        count = batch.count_of(record)
         if self.info.type == "mutable":
-            limit = self.info.point_limit or REGISTERS_PER_DEVICE
-            if self.total + count > limit:
-                raise LimitError(f"The device has reached the limit of {limit} data registers")
-            added: dict[int, int] = {}
-        else:
-            self._check_window(record, now_us)
-            added = batch.period_counts(record, self.info.chunk_period)
-            self._check_limits(added, count)
-            for number, points in added.items():
-                self.counts[number] = self.counts.get(number, 0) + points
+            return self._count_in(batch.count_of(record), {})
+        self._check_window(batch.time_bounds_of(record), now_us)
+        return self._count_in(batch.count_of(record), batch.period_counts(record, self.info.chunk_period))
+
+    def reserve_part(self, table: Table, part: int, now_us: int) -> None:
+        """Count a part of a table in that is to be loaded into segments, or refuse it whole; raises as `reserve`."""
+        self._check_window(table.time_bounds(part), now_us)
+        self._count_in(table.part_size(part), table.period_counts(part, self.info.chunk_period))
+
+    def _count_in(self, count: int, added: dict[int, int]) -> dict[int, int]:
+        self._check_limits(added, count)
+        for number, points in added.items():
+            self.counts[number] = self.counts.get(number, 0) + points
         self.total += count
         return added
 
@@ -78,11 +81,10 @@ class DeviceState:
             self.counts[number] -= points
         self.total -= batch.count_of(record)
 
-    def _check_window(self, record: bytes, now_us: int) -> None:
+    def _check_window(self, bounds: tuple[int, int], now_us: int) -> None:
         if now_us >= self._window_end_us or now_us < self._window_end_us - 86_400_000_000:
             self._move_window(now_us)
-        first_us, last_us = batch.time_bounds_of(record)
-        if first_us < self._from_us or last_us > self._until_us:
+        if bounds[0] < self._from_us or bounds[1] > self._until_us:
             raise InputError(window_text(self.info, now_us))
 
     def _move_window(self, now_us: int) -> None:
@@ -102,5 +104,7 @@ class DeviceState:
                     name = chunk_id(number, self.info.chunk_period)
                     raise LimitError(f"The chunk {name} has reached the limit of {limit} data registers")
         limit = self.info.point_limit
+        if self.info.type == "mutable":
+            limit = limit or REGISTERS_PER_DEVICE
         if limit is not None and self.total + count > limit:
             raise LimitError(f"The device has reached the limit of {limit} data registers")

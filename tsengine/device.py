@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 
 from tsengine import commands, ids
-from tsengine.arguments import to_bits, to_count, to_texts, to_times
+from tsengine.arguments import column_tables, to_count, to_texts
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_columns, from_points
 from tsengine.core.ingest.fields import to_time_us
+from tsengine.core.ingest.points import from_points
+from tsengine.core.ingest.table import Table
 from tsengine.errors import InputError, LimitError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
-from tsengine.limits import BATCH_POINTS, BULK_POINTS, REGISTERS_PER_DEVICE
+from tsengine.limits import LOAD_ROWS
 from tsengine.query import (
     KIND_INTEGER,
     KIND_NUMBER,
@@ -139,20 +139,14 @@ class Device:
             time: shape (n,), int64 microseconds or datetime64, no NaT; any order.
             value: shape (n,); floats are stored as float64, integers as int64, booleans and text as such.
         """
-        times, values = to_times(time), np.asarray(value)
-        if values.shape != times.shape:
-            raise InputError(f"value: shape {values.shape} does not fit time's {times.shape}")
-        records = (
-            self.record_of_columns(variable, times[low : low + BATCH_POINTS], values[low : low + BATCH_POINTS], unit, group)
-            for low in range(0, len(times), BATCH_POINTS)
-        )
-        return self._write_large(records, sync=sync)
+        now_us = self._engine.clock.now_us()
+        return self._engine.write_tables(column_tables(variable, time, value, unit, group, now_us), self._assign, sync=sync)
 
     def append_arrow(self, table: Any, *, sync: bool = True) -> int:
         """Store the rows of an Arrow table (or batch, or anything with `__arrow_c_stream__`), all or none; return how many.
 
-        An immutable device takes BULK_POINTS or more straight into sealed segments, past the log: durable on return.
-        More than a million rows are taken a million at a time, each with an automatic group of its own.
+        An immutable device takes BULK_POINTS or more straight into sealed segments, past the log: durable on return, whatever
+        `sync` says. More than LOAD_ROWS rows are taken so many at a time, each with an automatic group of its own.
 
         Columns: `variable` (text) and `time` (timestamp or int64 microseconds) have to be there; `value` (any number),
         `value_bool`, `value_text`, `unit`, `group`, `lat`, `lng` and `metadata` (JSON text) may be. A row has at most one value.
@@ -160,9 +154,9 @@ class Device:
         Raises:
             InputError: a column is missing, of the wrong type, or holds what a point may not; else as `append_many`.
         """
-        from tsengine.arrow import records_of_table
+        from tsengine.arrow_input import read_tables
 
-        return self._write_large(records_of_table(table, self._engine.clock.now_us()), sync=sync)
+        return self._engine.write_tables(read_tables(table, self._engine.clock.now_us(), LOAD_ROWS), self._assign, sync=sync)
 
     def ingest(self, body: bytes, content_type: str = JSON_TYPE, *, sync: bool = True) -> int:
         """Store a body as a device sends it, with TagoIO's rules, as one batch; return how many points.
@@ -183,52 +177,34 @@ class Device:
         self._engine.write(self.number, record, sync=sync)
         return count
 
-    def _write_large(self, records: Iterator[bytes], *, sync: bool) -> int:
-        """Store records, all or none: a single small one through the log, else straight in segments."""
-        first = next(records, b"")
-        if not first:
-            return 0
-        second = next(records, b"")
-        if not second and (batch.count_of(first) < BULK_POINTS or not sync or self._info.type == "mutable"):
-            return self.write(first, sync=sync)
-        if self._info.type == "mutable":
-            raise LimitError(f"The device has reached the limit of {REGISTERS_PER_DEVICE} data registers")
-        return self._engine.load(self.number, chain([first] + [second] * bool(second), records))
+    def _assign(self, table: Table) -> None:
+        table.assign([self.number])
 
     def record_of_points(self, points: list[Any]) -> bytes:
         """Return the record of points, checked but not stored."""
         return from_points(points, self._engine.clock.now_us())
 
     def record_of_columns(self, variable: str, time: Any, value: Any, unit: str | None, group: str | None) -> bytes:
-        """Return the record of one variable's arrays, checked but not stored."""
-        times = to_times(time)
-        kind, bits, texts = to_bits(value)
-        if bits.shape != times.shape:
-            raise InputError(f"value: shape {bits.shape} does not fit time's {times.shape}")
-        one = np.ones(1, np.uint32)
-        return from_columns(
-            times,
-            np.zeros(1, np.uint32),
-            [variable],
-            np.array([kind], np.uint8),
-            bits,
-            texts,
-            self._engine.clock.now_us(),
-            unit=None if unit is None else one,
-            units=None if unit is None else [unit],
-            groups=None if group is None else (np.ones(len(times), np.uint32), [group]),
-        )
+        """Return the record of one variable's arrays, checked but not stored; empty bytes for empty arrays."""
+        return self._record_of_tables(column_tables(variable, time, value, unit, group, self._engine.clock.now_us()))
 
     def record_of_arrow(self, table: Any) -> bytes:
         """Return the record of an Arrow table, checked but not stored; empty bytes for a table without rows."""
-        from tsengine.arrow import record_of_table
+        from tsengine.arrow_input import read_tables
 
-        return record_of_table(table, self._engine.clock.now_us())
+        return self._record_of_tables(read_tables(table, self._engine.clock.now_us(), LOAD_ROWS))
+
+    def _record_of_tables(self, tables: Iterator[Table]) -> bytes:
+        first = next(tables, None)
+        if first is None:
+            return b""
+        first.assign([self.number])
+        return first.record()
 
     def record_of_body(self, body: bytes, content_type: str) -> bytes:
         """Return the record of a body, checked but not stored; empty bytes for an empty list."""
         if is_arrow(content_type):
-            from tsengine.arrow import read_stream
+            from tsengine.arrow_input import read_stream
 
             return self.record_of_arrow(read_stream(body))
         points = decode(body, content_type)

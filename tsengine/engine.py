@@ -13,8 +13,9 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,9 +25,10 @@ from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
+from tsengine.core.ingest.table import Table
 from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
 from tsengine.fleet import Fleet
-from tsengine.limits import MEMORY_MB
+from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, LOAD_ROWS, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
@@ -87,6 +89,7 @@ class Engine(Fleet):
         self._infos: dict[int, DeviceInfo | None] = {}
         self._infos_lock = threading.Lock()
         self._states_lock = threading.Lock()
+        self._load_lock = threading.Lock()  # one bulk load at a time: it holds the locks of many devices
         self._workers: list[Worker] = []
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
@@ -177,7 +180,7 @@ class Engine(Fleet):
         """Store a batch of one device; return its log sequence.
 
         Args:
-            record: fresh from tsengine.core.ingest.columns.
+            record: fresh from tsengine.core.ingest.points.
             sync: return when it is durable and readable; otherwise at once, `sync()` waits for it.
 
         Raises:
@@ -202,34 +205,81 @@ class Engine(Fleet):
         self.wait(seq, number)
         return seq
 
-    def load(self, number: int, records: Iterable[bytes]) -> int:
-        """Store large batches of an immutable device straight in segments, all or none; return the number of points.
+    def write_tables(self, tables: Iterator[Table], assign: Callable[[Table], None], *, sync: bool) -> int:
+        """Store tables of one call, each device's rows all or none: small parts through the log, large ones straight in segments.
 
         Args:
-            records: fresh from tsengine.core.ingest.columns; taken one at a time.
+            tables: taken one at a time.
+            assign: says which devices a table's rows belong to.
 
         Raises:
             as `write`.
-        Durability: on disk on return, whatever the durability of the store.
         """
-        self.check_open()
-        with self.locked_state(number) as state:
-            self.settle(number)
-            first = state.next_sequence
+        first = next(tables, None)
+        if first is None:
+            return 0
+        second = next(tables, None)
+        assign(first)
+        if second is None and len(first) < max(BULK_POINTS, BULK_POINTS_PER_DEVICE * first.part_count):
+            self._log_parts(first, range(first.part_count), sync=sync)
+            return len(first)
+        count = 0
 
-            def stamped() -> Iterator[bytes]:
-                for record in records:
-                    state.reserve(record, self.clock.now_us())
-                    batch.stamp(record, number, state.next_sequence)
-                    state.next_sequence += batch.count_of(record)
-                    yield record
+        def assigned() -> Iterator[Table]:
+            nonlocal count
+            for table in chain([first], [second] if second is not None else [], tables):
+                if count:
+                    assign(table)
+                count += len(table)
+                yield table
+
+        self._load(assigned(), sync=sync)
+        return count
+
+    def _log_parts(self, table: Table, parts: Iterable[int], *, sync: bool) -> None:
+        """Write parts of a table through the log, a record a device."""
+        records = [(table.part_device(part), table.record(part)) for part in parts]
+        for number, record in records:
+            self.write(number, record, sync=sync and len(records) == 1)
+        if sync and len(records) > 1:
+            self.sync()
+
+    def _load(self, tables: Iterable[Table], *, sync: bool) -> None:
+        """Store large tables straight in segments; rows of mutable devices go through the log afterwards."""
+        self.check_open()
+        states: dict[int, DeviceState] = {}
+        registers: list[tuple[Table, list[int]]] = []
+        with self._load_lock, ExitStack() as locked:
+
+            def reserved() -> Iterator[tuple[Table, list[tuple[int, str | None] | None]]]:
+                for table in tables:
+                    targets: list[tuple[int, str | None] | None] = []
+                    for part in range(table.part_count):
+                        number = table.part_device(part)
+                        state = states.get(number)
+                        if state is None:
+                            state = states[number] = locked.enter_context(self.locked_state(number))
+                            self.settle(number)
+                        if state.info.type == "mutable":
+                            targets.append(None)
+                            continue
+                        state.reserve_part(table, part, self.clock.now_us())
+                        targets.append((state.next_sequence, state.info.chunk_period))
+                        state.next_sequence += table.part_size(part)
+                    left_out = [part for part, target in enumerate(targets) if target is None]
+                    if left_out:
+                        registers.append((table, left_out))
+                    if len(left_out) < len(targets):
+                        yield table, targets
 
             try:
-                self.columnar.load(stamped(), state.info, self.log.applied_seq)
+                self.columnar.load(reserved(), self.log.applied_seq)
             except BaseException:
-                self.forget_state(number)  # it counted in what was not stored
+                for number in states:
+                    self.forget_state(number)  # it counted in what was not stored
                 raise
-            return state.next_sequence - first
+        for table, parts in registers:
+            self._log_parts(table, parts, sync=sync)
 
     def is_ready(self, number: int) -> bool:
         """Whether `write` without sync would return at once: the device's state is loaded and memory has room."""
@@ -316,15 +366,12 @@ class Engine(Fleet):
             NotFoundError: a device is unknown; InputError, LimitError: as `Device.append_arrow`. Checked before anything
                 is stored, except limits that a concurrent writer fills meanwhile.
         """
-        from tsengine.arrow import split_devices
+        from tsengine.arrow_input import read_tables
 
-        parts = [(self.device(device_id), part) for device_id, part in split_devices(table)]
-        records = [(device, device.record_of_arrow(part)) for device, part in parts]
-        for device, record in records:
-            self.write(device.info.number, record, sync=False)
-        if sync:
-            self.sync()
-        return sum(batch.count_of(record) for _, record in records)
+        def assign(whole: Table) -> None:
+            whole.assign([None if text is None else self.device(text).number for text in whole.devices()])
+
+        return self.write_tables(read_tables(table, self.clock.now_us(), LOAD_ROWS, with_device=True), assign, sync=sync)
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes of the store: devices, segments, memory, log, background work."""

@@ -34,6 +34,12 @@ BATCH_POINTS = 1_048_576
 BULK_POINTS = 250_000
 """Points from which a call goes straight into segments: as many as make a segment of some hundred kilobytes."""
 
+BULK_POINTS_PER_DEVICE = 64
+"""Points that each device of such a call has on average at least: with fewer, blocks would be too short to be worth a file."""
+
+LOAD_ROWS = 8_388_608
+"""Rows of a table that go into one set of segments: 32 to 72 MiB of row numbers beside the table."""
+
 BODY_BYTES = 10 * 1024 * 1024
 """Largest HTTP request body, bytes; `tsengine serve --max-body` changes it."""
 

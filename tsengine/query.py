@@ -19,7 +19,7 @@ import numpy as np
 
 from tsengine.core import batch
 from tsengine.core.calendar import period_of, start_of
-from tsengine.core.ingest.columns import from_points
+from tsengine.core.ingest.points import from_points
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.points import PointBuffer

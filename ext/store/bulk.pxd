@@ -1,23 +1,54 @@
-"""A large batch straight to segments."""
+"""A large table straight to segments."""
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
-from tsengine.core.batch cimport BatchView
-from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.batch cimport GroupCell, LocationCell
+from tsengine.core.ingest.table cimport Table
+from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.store.points cimport Columns
+from tsengine.core.store.seal cimport BlockCutter
+
+cdef enum:
+    # Points that are looked at to cut off one block: beyond these it makes no difference what follows.
+    AHEAD_POINTS = BLOCK_POINTS + BLOCK_POINTS // 2
 
 
-cdef class Dealer:
-    """Deals the points of a batch out to one buffer a series."""
+cdef struct Run:                # the points of one series
+    uint32_t part
+    uint32_t slot               # rank of the variable's name * KIND_COUNT + kind
+    int64_t first               # in Loader.ranks
+    int64_t count
 
-    cdef readonly list buffers      # a PointBuffer for each series that has points
-    cdef readonly list names        # of those series
-    cdef StringTable strings        # the batch's, borrowed: buffers keep its numbers
-    cdef bytes record               # keeps the view valid
-    cdef BatchView view
-    cdef uint32_t* series           # number of the buffer of each (variable, kind)
-    cdef Columns* targets           # the columns of each buffer, all of them writable
 
-    cdef int64_t slot(self, uint32_t i) noexcept nogil
-    cdef int make_buffers(self) except -1
-    cdef void deal(self) noexcept nogil
+cdef struct Scratch:            # the columns of one block
+    uint32_t rows[AHEAD_POINTS]
+    int64_t time[AHEAD_POINTS]
+    int64_t value[BLOCK_POINTS]
+    uint64_t sequence[BLOCK_POINTS]
+    uint32_t unit[BLOCK_POINTS]
+    uint32_t metadata[BLOCK_POINTS]
+    GroupCell group[BLOCK_POINTS]
+    LocationCell location[BLOCK_POINTS]
+    uint32_t received
+
+
+cdef class Loader:
+    """Puts the rows of a table in order of series, and encodes series."""
+
+    cdef Table table
+    cdef list targets           # of each part: (first sequence, chunk period), or None if it is not to be loaded
+    cdef list names             # variables in order, bytes
+    cdef uint32_t* slot_of      # code of a variable -> rank of its name * KIND_COUNT
+    cdef uint32_t* ranks        # places of points among the rows of their part, series by series
+    cdef Run* runs
+    cdef int64_t run_count
+    cdef int64_t run_capacity
+    cdef int64_t point_count
+
+    cdef int rank_names(self) except -1
+    cdef int sort_rows(self) except -1
+    cdef int sort_part(self, uint32_t part, int64_t* counts, uint32_t* touched, uint32_t* slots) except -1 nogil
+    cdef int push_run(self, uint32_t part, uint32_t slot, int64_t count) except -1 nogil
+    cdef int order_run(self, const Run* run, int64_t first, int64_t end) except -1 nogil
+    cdef int encode_run(self, const Run* run, int64_t first, int64_t end, Scratch* scratch, BlockCutter cutter) except -1
+    cdef void gather(self, const Run* run, int64_t first, int64_t count, uint64_t sequence, Scratch* scratch, Columns* to) noexcept nogil

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
+from tsengine.core.ingest.table import Table
 from tsengine.core.store.segment_writer import SegmentWriter
 
-class Dealer:
-    """Deals the points of a batch out to one buffer a series; used from compiled code only."""
-
-def seal_batch(record: bytes, period: str | None, make_writer: Callable[[int], SegmentWriter]) -> list[SegmentWriter]:
-    """Write a stamped batch through one writer a month and return them, unfinished."""
+def seal_table(
+    table: Table, targets: list[tuple[int, str | None] | None], make_writer: Callable[[int], SegmentWriter]
+) -> list[SegmentWriter]:
+    """Write the parts of a table through the writers that `make_writer` gives, one a month, and return them unfinished."""

@@ -1,36 +1,31 @@
-"""A large batch straight to segments, past log and memtable.
+"""A large table straight to segments, past log and memtable.
 
-The points are dealt out to one buffer a series in a single pass, each buffer is put in order, and blocks are encoded by two
-threads: one writes the file, the other encodes the later half of the series into memory, which is appended at the end. The
-result is what sealing a memtable with the same points would have written.
+The rows are put in order of series (device, variable, kind) as a list of row numbers; the columns stay where they are. Then
+blocks are gathered and encoded one by one by two threads: one writes the file, the other encodes the later half of the points
+into memory, which is appended at the end. The result is what sealing a memtable with the same points would have written.
 """
 
 from libc.math cimport NAN
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.batch cimport (
-    COLUMN_GROUP,
-    COLUMN_KIND,
-    COLUMN_LOCATION,
-    COLUMN_METADATA,
-    COLUMN_TIME,
-    COLUMN_UNIT,
-    COLUMN_VALUE,
-    COLUMN_VARIABLE,
-    BatchView,
-    GroupCell,
-    LocationCell,
-    batch_open,
+from tsengine.core.batch cimport GroupCell, LocationCell
+from tsengine.core.calendar cimport month_of
+from tsengine.core.ingest.table cimport (
+    Part,
+    Table,
+    gather_groups,
+    gather_locations,
+    gather_strings,
+    gather_values,
+    row_at,
 )
-from tsengine.core.codec.strings cimport StringTable
-from tsengine.core.limits cimport GROUP_AUTO, KIND_COUNT
-from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer
-from tsengine.core.store.seal cimport BlockCutter
+from tsengine.core.limits cimport BLOCK_POINTS, GROUP_AUTO, KIND_COUNT
+from tsengine.core.store.points cimport Columns, SortKey, sort_keys
+from tsengine.core.store.seal cimport BlockCutter, block_points
 from tsengine.core.store.segment_writer cimport SegmentWriter
 
 from concurrent.futures import ThreadPoolExecutor
@@ -38,129 +33,282 @@ from concurrent.futures import ThreadPoolExecutor
 from tsengine.core.calendar import PERIODS
 
 
-cdef class Dealer:
-    """Args:
-        record: a stamped batch.
+cdef int no_memory() except -1 nogil:
+    with gil:
+        PyErr_NoMemory()
+    return -1
 
-    Raises:
-        CorruptionError: the record is damaged.
+
+cdef int compare_slots(const void* left, const void* right) noexcept nogil:
+    cdef uint32_t a = (<const uint32_t*> left)[0], b = (<const uint32_t*> right)[0]
+    return (a > b) - (a < b)
+
+
+cdef class Loader:
+    """Args:
+        table: with its parts assigned.
+        targets: of each part (first sequence, chunk period), or None for a part that is not to be loaded.
+
+    Memory: four bytes a row.
     """
 
-    def __cinit__(self, bytes record):
-        cdef uint32_t i
-        cdef const uint32_t* offsets
-        self.record = record
-        batch_open(<const uint8_t*> PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record), &self.view)
-        self.strings = StringTable()
-        offsets = self.view.string_offsets
-        for i in range(self.view.header.string_count):
-            self.strings.borrow(self.view.strings + offsets[i], offsets[i + 1] - offsets[i])
-        self.make_buffers()
-        with nogil:
-            self.deal()
+    def __cinit__(self, Table table not None, list targets not None):
+        self.table = table
+        self.targets = targets
+        self.rank_names()
+        self.sort_rows()
 
     def __dealloc__(self):
-        free(self.series)
-        free(self.targets)
+        free(self.slot_of)
+        free(self.ranks)
+        free(self.runs)
 
-    cdef int64_t slot(self, uint32_t i) noexcept nogil:
-        """Number of the (variable, kind) of point i."""
-        return (
-            <int64_t> self.view.variable[i * self.view.step[COLUMN_VARIABLE]] * KIND_COUNT
-            + self.view.kind[i * self.view.step[COLUMN_KIND]]
-        )
-
-    cdef int make_buffers(self) except -1:
-        """Count the points of every series, and make a buffer for each that has some."""
-        cdef int64_t slots = <int64_t> self.view.header.string_count * KIND_COUNT, slot
-        cdef int64_t* counts = <int64_t*> calloc(slots, sizeof(int64_t))
-        cdef PointBuffer buffer
-        cdef uint32_t i
-        self.buffers = []
-        self.names = []
-        self.series = <uint32_t*> calloc(slots, sizeof(uint32_t))
-        try:
-            if counts == NULL or self.series == NULL:
-                PyErr_NoMemory()
-            with nogil:
-                for i in range(self.view.header.count):
-                    counts[self.slot(i)] += 1
-            for slot in range(slots):
-                if counts[slot]:
-                    self.series[slot] = <uint32_t> len(self.buffers)
-                    buffer = PointBuffer(slot % KIND_COUNT, WANT_ALL)
-                    buffer.reserve(counts[slot])
-                    self.buffers.append(buffer)
-                    self.names.append(self.strings[slot // KIND_COUNT])
-        finally:
-            free(counts)
-        self.targets = <Columns*> calloc(len(self.buffers), sizeof(Columns))
-        if self.targets == NULL:
+    cdef int rank_names(self) except -1:
+        cdef int64_t code, codes = len(self.table.variable.texts)
+        cdef uint32_t number
+        cdef set used = {self.table.variable.numbers[code] for code in range(codes)} - {0}
+        self.names = sorted(self.table.strings[number - 1] for number in used)
+        rank_of = {name: rank for rank, name in enumerate(self.names)}
+        self.slot_of = <uint32_t*> calloc(max(codes, 1), sizeof(uint32_t))
+        if self.slot_of == NULL:
             PyErr_NoMemory()
-        for i in range(<uint32_t> len(self.buffers)):
-            (<PointBuffer> self.buffers[i]).view(0, 0, &self.targets[i])
+        for code in range(codes):
+            number = self.table.variable.numbers[code]
+            if number:
+                self.slot_of[code] = rank_of[self.table.strings[number - 1]] * KIND_COUNT
         return 0
 
-    cdef void deal(self) noexcept nogil:
-        """Copy every point behind the others of its series."""
-        cdef const BatchView* view = &self.view
-        cdef uint32_t received = <uint32_t> (view.header.received_us // 1000000)
-        cdef LocationCell nowhere
-        cdef GroupCell group
-        cdef Columns* to
-        cdef int64_t at
-        cdef uint32_t i
-        nowhere.lat = nowhere.lng = NAN
-        memset(&group, 0, sizeof(group))
-        for i in range(view.header.count):
-            to = &self.targets[self.series[self.slot(i)]]
-            at = to.count
-            to.count = at + 1
-            (<int64_t*> to.time)[at] = view.time[i * view.step[COLUMN_TIME]]
-            (<uint64_t*> to.sequence)[at] = view.header.first_sequence + i
-            (<uint32_t*> to.received)[at] = received
-            if to.value != NULL:
-                (<int64_t*> to.value)[at] = view.value[i * view.step[COLUMN_VALUE]]
-            (<uint32_t*> to.unit)[at] = 0 if view.unit == NULL else view.unit[i * view.step[COLUMN_UNIT]]
-            (<uint32_t*> to.metadata)[at] = 0 if view.metadata == NULL else view.metadata[i * view.step[COLUMN_METADATA]]
-            (<LocationCell*> to.location)[at] = nowhere if view.location == NULL else view.location[i * view.step[COLUMN_LOCATION]]
-            if view.group != NULL and view.group[i * view.step[COLUMN_GROUP]].form != GROUP_AUTO:
-                (<GroupCell*> to.group)[at] = view.group[i * view.step[COLUMN_GROUP]]
-            else:
-                group.low = i
-                (<GroupCell*> to.group)[at] = group
-
-    def encode(self, numbers: list, cutter: BlockCutter, period: str | None) -> BlockCutter:
-        """Cut the series with these numbers, in this order, into blocks; return the cutter."""
-        cdef PointBuffer buffer
-        cdef uint32_t number
-        cdef bytes name
-        for number in numbers:
-            buffer = self.buffers[number]
-            name = self.names[number]
+    cdef int sort_rows(self) except -1:
+        """Make the runs and their ranks, part by part."""
+        cdef int64_t slots = len(self.names) * KIND_COUNT, largest = 0, part
+        cdef int64_t* counts = NULL
+        cdef uint32_t* touched = NULL
+        cdef uint32_t* slot_of_place = NULL
+        cdef uint8_t* is_wanted = NULL
+        for part in range(self.table.part_count):
+            largest = max(largest, self.table.parts[part].count)
+        try:
+            counts = <int64_t*> calloc(slots, sizeof(int64_t))
+            touched = <uint32_t*> malloc(slots * sizeof(uint32_t))
+            slot_of_place = <uint32_t*> malloc(largest * sizeof(uint32_t))
+            is_wanted = <uint8_t*> calloc(self.table.part_count, 1)
+            self.ranks = <uint32_t*> malloc(self.table.count * sizeof(uint32_t))
+            if counts == NULL or touched == NULL or slot_of_place == NULL or is_wanted == NULL or self.ranks == NULL:
+                PyErr_NoMemory()
+            for part in range(self.table.part_count):
+                is_wanted[part] = self.targets[part] is not None
             with nogil:
-                buffer.added(self.targets[number].count)
-                buffer.sort()
-            (<BlockCutter> cutter).cut(buffer, self.strings, self.view.header.device, name, len(name), PERIODS[period], True)
-        return cutter
+                for part in range(self.table.part_count):
+                    if is_wanted[part]:
+                        self.sort_part(<uint32_t> part, counts, touched, slot_of_place)
+        finally:
+            free(counts)
+            free(touched)
+            free(slot_of_place)
+            free(is_wanted)
+        return 0
+
+    cdef int sort_part(self, uint32_t part, int64_t* counts, uint32_t* touched, uint32_t* slots) except -1 nogil:
+        """Deal the places of a part's rows out to its series; `counts` is all zero, before and after."""
+        cdef const Part* of = &self.table.parts[part]
+        cdef const uint32_t* rows = NULL if self.table.rows == NULL else self.table.rows + of.first
+        cdef const uint32_t* codes = <const uint32_t*> self.table.variable.cells.data + self.table.variable.cells.first
+        cdef const uint8_t* kinds = self.table.kinds
+        cdef int64_t step = self.table.variable.cells.step, place, row, at
+        cdef uint32_t slot, i, touched_count = 0
+        for place in range(of.count):
+            row = row_at(rows, place)
+            slot = self.slot_of[codes[row * step]] + (self.table.kind if kinds == NULL else kinds[row])
+            slots[place] = slot
+            if counts[slot] == 0:
+                touched[touched_count] = slot
+                touched_count += 1
+            counts[slot] += 1
+        qsort(touched, touched_count, sizeof(uint32_t), compare_slots)
+        for i in range(touched_count):
+            slot = touched[i]
+            at = self.point_count
+            self.push_run(part, slot, counts[slot])
+            counts[slot] = at
+        for place in range(of.count):
+            slot = slots[place]
+            self.ranks[counts[slot]] = <uint32_t> place
+            counts[slot] += 1
+        for i in range(touched_count):
+            counts[touched[i]] = 0
+        return 0
+
+    cdef int push_run(self, uint32_t part, uint32_t slot, int64_t count) except -1 nogil:
+        cdef int64_t capacity
+        cdef void* grown
+        if self.run_count == self.run_capacity:
+            capacity = max(2 * self.run_capacity, <int64_t> 16)
+            grown = realloc(self.runs, capacity * sizeof(Run))
+            if grown == NULL:
+                no_memory()
+            self.runs = <Run*> grown
+            self.run_capacity = capacity
+        self.runs[self.run_count].part = part
+        self.runs[self.run_count].slot = slot
+        self.runs[self.run_count].first = self.point_count
+        self.runs[self.run_count].count = count
+        self.run_count += 1
+        self.point_count += count
+        return 0
+
+    cdef int order_run(self, const Run* run, int64_t first, int64_t end) except -1 nogil:
+        """Put points first .. end of a run in order of (time, row); they are in order of rows."""
+        cdef const Part* part = &self.table.parts[run.part]
+        cdef const uint32_t* rows = NULL if self.table.rows == NULL else self.table.rows + part.first
+        cdef const int64_t* times = <const int64_t*> self.table.time.cells.data + self.table.time.cells.first
+        cdef uint32_t* ranks = self.ranks + run.first
+        cdef int64_t count = end - first, i, time, last
+        cdef SortKey* keys
+        if count == 0:
+            return 0
+        last = times[row_at(rows, ranks[first])]
+        for i in range(first, end):
+            time = times[row_at(rows, ranks[i])]
+            if time < last:
+                break
+            last = time
+        else:
+            return 0
+        keys = <SortKey*> malloc(count * sizeof(SortKey))
+        if keys == NULL:
+            no_memory()
+        for i in range(count):
+            keys[i].index = ranks[first + i]
+            keys[i].sequence = ranks[first + i]
+            keys[i].time = times[row_at(rows, ranks[first + i])]
+        if not sort_keys(keys, count):
+            free(keys)
+            no_memory()
+        for i in range(count):
+            ranks[first + i] = <uint32_t> keys[i].index
+        free(keys)
+        return 0
+
+    def split(self) -> tuple[int, int]:
+        """Return (run, place in it) of about the middle of all points, between two full blocks; that run is put in order."""
+        cdef int64_t middle = self.point_count // 2, i
+        for i in range(self.run_count):
+            if self.runs[i].first + self.runs[i].count > middle:
+                with nogil:
+                    self.order_run(&self.runs[i], 0, self.runs[i].count)
+                return i, (middle - self.runs[i].first) // BLOCK_POINTS * BLOCK_POINTS
+        return 0, 0
+
+    def encode(self, first: tuple[int, int], end: tuple[int, int], BlockCutter cutter) -> None:
+        """Encode the points between two places (run, place in it) into the writers of a cutter."""
+        cdef int64_t first_run = first[0], last_run = end[0], run, low, high
+        cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
+        if scratch == NULL:
+            PyErr_NoMemory()
+        try:
+            for run in range(first_run, min(last_run + 1, self.run_count)):
+                low = first[1] if run == first_run else 0
+                high = end[1] if run == last_run else self.runs[run].count
+                if low < high:
+                    self.encode_run(&self.runs[run], low, high, scratch, cutter)
+        finally:
+            free(scratch)
+
+    cdef int encode_run(self, const Run* run, int64_t first, int64_t end, Scratch* scratch, BlockCutter cutter) except -1:
+        cdef const Part* part = &self.table.parts[run.part]
+        cdef const uint32_t* rows = NULL if self.table.rows == NULL else self.table.rows + part.first
+        cdef const int64_t* times = <const int64_t*> self.table.time.cells.data + self.table.time.cells.first
+        cdef bytes name = self.names[run.slot // KIND_COUNT]
+        cdef uint8_t kind = run.slot % KIND_COUNT
+        cdef uint64_t sequence = self.targets[run.part][0]
+        cdef int period = PERIODS[self.targets[run.part][1]]
+        cdef int64_t at = first, ahead, take, i
+        cdef Columns columns
+        with nogil:
+            self.order_run(run, first, end)
+        while at < end:
+            with nogil:
+                ahead = min(end - at, <int64_t> AHEAD_POINTS)
+                for i in range(ahead):
+                    scratch.rows[i] = <uint32_t> row_at(rows, self.ranks[run.first + at + i])
+                    scratch.time[i] = times[scratch.rows[i]]
+                take = block_points(scratch.time, ahead, period, True)
+                self.gather(run, at, take, sequence, scratch, &columns)
+            cutter.select(month_of(columns.time[0]))
+            cutter.writer.begin_series(part.device, name, len(name), kind)
+            cutter.writer.add_block(&columns, kind, self.table.strings)
+            at += take
+        return 0
+
+    cdef void gather(self, const Run* run, int64_t first, int64_t count, uint64_t sequence, Scratch* scratch, Columns* to) noexcept nogil:
+        """Set the view over one block; its rows and times are in the scratch memory."""
+        cdef const uint32_t* ranks = self.ranks + run.first + first
+        cdef int64_t i
+        to.count = count
+        to.time = scratch.time
+        for i in range(count):
+            scratch.sequence[i] = sequence + ranks[i]
+        to.sequence = scratch.sequence
+        gather_values(self.table, run.slot % KIND_COUNT, scratch.rows, count, scratch.value)
+        to.value = scratch.value if run.slot % KIND_COUNT else NULL
+        scratch.received = <uint32_t> (self.table.received_us // 1000000)
+        to.received = &scratch.received
+        to.received_step = 0
+        to.unit = scratch.unit
+        scratch.unit[0] = 0
+        to.unit_step = 0
+        if self.table.unit is not None:
+            gather_strings(&self.table.unit.cells, self.table.unit.numbers, scratch.rows, count, scratch.unit)
+            to.unit_step = not is_same(scratch.unit, count)
+        to.metadata = scratch.metadata
+        scratch.metadata[0] = 0
+        to.metadata_step = 0
+        if self.table.metadata is not None:
+            gather_strings(&self.table.metadata.cells, self.table.metadata.numbers, scratch.rows, count, scratch.metadata)
+            to.metadata_step = not is_same(scratch.metadata, count)
+        to.group = scratch.group
+        to.group_step = 1
+        if self.table.group is not None:
+            gather_groups(self.table.group, scratch.rows, count, scratch.group)
+        else:
+            memset(scratch.group, 0, count * sizeof(GroupCell))
+        for i in range(count):
+            if scratch.group[i].form == GROUP_AUTO:
+                scratch.group[i].low = ranks[i]
+        to.location = scratch.location
+        to.location_step = 0
+        scratch.location[0].lat = scratch.location[0].lng = NAN
+        if self.table.lat is not None:
+            gather_locations(self.table, scratch.rows, count, scratch.location)
+            to.location_step = 1
 
 
-def seal_batch(record: bytes, period: str | None, make_writer) -> list[SegmentWriter]:
-    """Write a stamped batch through the writers that `make_writer` gives, one a month, and return them unfinished.
+cdef bint is_same(const uint32_t* cells, int64_t count) noexcept nogil:
+    cdef uint32_t difference = 0
+    cdef int64_t i
+    for i in range(1, count):
+        difference |= cells[i] ^ cells[0]
+    return difference == 0
 
-    Memory: about 100 bytes a point beside the record. The GIL is released for the work on points.
+
+def seal_table(table: Table, targets: list, make_writer) -> list[SegmentWriter]:
+    """Write the parts of a table through the writers that `make_writer` gives, one a month, and return them unfinished.
+
+    Args:
+        targets: of each part (first sequence, chunk period), or None for a part that is left out.
+
+    Memory: four bytes a row, and the encoded later half of the points. The GIL is released for the work on points.
 
     Raises:
-        StorageError, StorageFullError: from a writer; the caller aborts all of them. CorruptionError: the record is damaged.
+        StorageError, StorageFullError: from a writer; the caller aborts all of them.
     """
-    cdef Dealer dealer = Dealer(record)
+    cdef Loader loader = Loader(table, targets)
     cdef BlockCutter front = BlockCutter(make_writer)
     cdef BlockCutter back = BlockCutter(lambda month: SegmentWriter(None, month))
-    order = sorted(range(len(dealer.buffers)), key=lambda number: (dealer.names[number], dealer.buffers[number].kind))
-    middle = (len(order) + 1) // 2
+    middle = loader.split()
     with ThreadPoolExecutor(1) as pool:
-        encoded = pool.submit(dealer.encode, order[middle:], back, period)
-        dealer.encode(order[:middle], front, period)
+        encoded = pool.submit(loader.encode, middle, (loader.run_count, 0), back)
+        loader.encode((0, 0), middle, front)
         encoded.result()
     for month in sorted(back.writers):
         front.select(month)

@@ -35,6 +35,12 @@ cdef struct Columns:
     int64_t metadata_step
 
 
+cdef struct SortKey:
+    int64_t time
+    uint64_t sequence
+    int64_t index               # where the point was
+
+
 cdef class StringMap:
     """Numbers of one string table to numbers of another, looked up once each."""
 
@@ -78,3 +84,4 @@ cdef class PointBuffer:
 
 
 cdef int64_t lower_bound(const int64_t* times, int64_t count, int64_t time) noexcept nogil
+cdef int sort_keys(SortKey* keys, int64_t count) noexcept nogil

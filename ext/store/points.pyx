@@ -6,7 +6,7 @@ columns and is what blocks are decoded into, what merges collect, and what resul
 
 from libc.math cimport isnan
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport free, malloc, qsort, realloc
+from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory
@@ -72,18 +72,51 @@ cdef class StringMap:
         return 0
 
 
-cdef struct SortKey:
-    int64_t time
-    uint64_t sequence
-    int64_t index
+cdef inline bint is_after(const SortKey* a, const SortKey* b) noexcept nogil:
+    return a.time > b.time or (a.time == b.time and a.sequence > b.sequence)
 
 
-cdef int compare_keys(const void* left, const void* right) noexcept nogil:
-    cdef const SortKey* a = <const SortKey*> left
-    cdef const SortKey* b = <const SortKey*> right
-    if a.time != b.time:
-        return 1 if a.time > b.time else -1
-    return (a.sequence > b.sequence) - (a.sequence < b.sequence)
+cdef int64_t run_end(const SortKey* keys, int64_t first, int64_t count) noexcept nogil:
+    """Return the end of the ascending run that starts at `first`."""
+    cdef int64_t i = first + 1
+    while i < count and not is_after(&keys[i - 1], &keys[i]):
+        i += 1
+    return min(i, count)
+
+
+cdef int sort_keys(SortKey* keys, int64_t count) noexcept nogil:
+    """Sort by (time, sequence); return 0 if there is no memory.
+
+    Pairs of ascending runs are merged until one run is left: late points in a few runs, the usual case, cost a pass or two.
+    """
+    cdef SortKey* source = keys
+    cdef SortKey* target = <SortKey*> malloc(count * sizeof(SortKey))
+    cdef SortKey* spare = target
+    cdef int64_t at, left, middle, right, end
+    if target == NULL:
+        return 0
+    while run_end(source, 0, count) < count:
+        at = 0
+        while at < count:
+            left, middle = at, run_end(source, at, count)
+            right, end = middle, run_end(source, middle, count) if middle < count else count
+            while left < middle and right < end:
+                if is_after(&source[left], &source[right]):
+                    target[at] = source[right]
+                    right += 1
+                else:
+                    target[at] = source[left]
+                    left += 1
+                at += 1
+            memcpy(target + at, source + left, (middle - left) * sizeof(SortKey))
+            at += middle - left
+            memcpy(target + at, source + right, (end - right) * sizeof(SortKey))
+            at += end - right
+        source, target = target, source
+    if source != keys:
+        memcpy(keys, source, count * sizeof(SortKey))
+    free(spare)
+    return 1
 
 
 cdef class PointBuffer:
@@ -221,7 +254,10 @@ cdef class PointBuffer:
             keys[i].time = self.time[i]
             keys[i].sequence = self.sequence[i]
             keys[i].index = i
-        qsort(keys, self.count, sizeof(SortKey), compare_keys)
+        if not sort_keys(keys, self.count):
+            free(keys)
+            free(spare)
+            no_memory()
         for i in range(self.count):
             self.time[i] = keys[i].time
             self.sequence[i] = keys[i].sequence

@@ -19,6 +19,23 @@ cdef enum:
     STREAM_POINTS = 16 * BLOCK_POINTS
 
 
+cdef int64_t block_points(const int64_t* time, int64_t count, int period, bint is_last) noexcept nogil:
+    """Return how many of these ascending times (at least one) the next block takes; 0: wait, more may follow."""
+    cdef int64_t take = min(count, <int64_t> BLOCK_POINTS), bound = month_start(month_of(time[0]) + 1), left
+    if period != PERIOD_NONE:
+        bound = min(bound, period_start(period_number(time[0], period) + 1, period))
+    if time[take - 1] >= bound:
+        return lower_bound(time, take, bound)
+    if is_last:
+        # Two halves instead of a full block and a short one: a merge copies halves, but re-encodes short blocks.
+        left = lower_bound(time, count, bound)
+        if BLOCK_POINTS < left < BLOCK_POINTS + BLOCK_POINTS // 2:
+            return (left + 1) // 2
+    elif take < BLOCK_POINTS:
+        return 0
+    return take
+
+
 cdef class BlockCutter:
     """Args:
         make_writer: called with a month the first time one of its points comes; returns its SegmentWriter.
@@ -42,22 +59,12 @@ cdef class BlockCutter:
 
         points: ordered, with the numbers of `strings`; every column wanted.
         """
-        cdef int64_t at = 0, take, bound, left
+        cdef int64_t at = 0, take
         cdef Columns columns
         while at < points.count:
-            take = min(points.count - at, <int64_t> BLOCK_POINTS)
-            bound = month_start(month_of(points.time[at]) + 1)
-            if period != PERIOD_NONE:
-                bound = min(bound, period_start(period_number(points.time[at], period) + 1, period))
-            if points.time[at + take - 1] >= bound:
-                take = lower_bound(points.time + at, take, bound)
-            elif take < BLOCK_POINTS and not is_last:
+            take = block_points(points.time + at, points.count - at, period, is_last)
+            if take == 0:
                 break
-            elif is_last:
-                # Two halves instead of a full block and a short one: a merge copies halves, but re-encodes short blocks.
-                left = lower_bound(points.time + at, points.count - at, bound)
-                if BLOCK_POINTS < left < BLOCK_POINTS + BLOCK_POINTS // 2:
-                    take = (left + 1) // 2
             self.select(month_of(points.time[at]))
             self.writer.begin_series(device, name, name_bytes, points.kind)
             points.view(at, take, &columns)

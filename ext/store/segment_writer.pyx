@@ -208,30 +208,28 @@ cdef class SegmentWriter:
         return 0
 
     def absorb(self, SegmentWriter other) -> None:
-        """Append everything of a writer without a file, whose series all come after the last one here."""
-        cdef int64_t shift, i
-        cdef int64_t names, blocks, dictionaries
+        """Append everything of a writer without a file, whose series all come after the last one here, or go on with it."""
+        cdef int64_t shift, dictionaries, end, name_end, i, j
         cdef SeriesEntry* series
         cdef BlockEntry* block
         cdef DictionaryEntry* dictionary
         self.end_dictionary()
         other.end_dictionary()
         shift = self.size_bytes - SEGMENT_HEADER_BYTES
-        names, blocks, dictionaries = self.names.count, self.blocks.count, self.dictionaries.count
+        dictionaries = self.dictionaries.count
         self.put(other.pending.data + SEGMENT_HEADER_BYTES, other.pending.count - SEGMENT_HEADER_BYTES)
-        if other.names.count:
-            memcpy(self.names.push(other.names.count), other.names.data, other.names.count)
         for i in range(other.series.count):
-            series = <SeriesEntry*> self.series.push(1)
-            series[0] = (<SeriesEntry*> other.series.data)[i]
-            series.name += <uint32_t> names
-            series.first_block += <uint32_t> blocks
-        for i in range(other.blocks.count):
-            block = <BlockEntry*> self.blocks.push(1)
-            block[0] = (<BlockEntry*> other.blocks.data)[i]
-            block.offset += shift
-            if block.dictionary != <uint32_t> NO_DICTIONARY:
-                block.dictionary += <uint32_t> dictionaries
+            series = <SeriesEntry*> other.series.data + i
+            end, name_end = other.blocks.count, other.names.count
+            if i + 1 < other.series.count:
+                end, name_end = series[1].first_block, series[1].name
+            self.begin_series(series.device, <const char*> other.names.data + series.name, name_end - series.name, series.kind)
+            for j in range(series.first_block, end):
+                block = <BlockEntry*> self.blocks.push(1)
+                block[0] = (<BlockEntry*> other.blocks.data)[j]
+                block.offset += shift
+                if block.dictionary != <uint32_t> NO_DICTIONARY:
+                    block.dictionary += <uint32_t> dictionaries
         for i in range(other.dictionaries.count):
             dictionary = <DictionaryEntry*> self.dictionaries.push(1)
             dictionary[0] = (<DictionaryEntry*> other.dictionaries.data)[i]

@@ -13,7 +13,7 @@ from tests.store.making import RECEIVED_US, exact, expected_rows, record_of
 from tests.strategies import PERIODS, QUICK, any_times, batches, points
 from tsengine.core import batch
 from tsengine.core.calendar import period_of
-from tsengine.core.ingest.columns import from_points
+from tsengine.core.ingest.points import from_points
 from tsengine.core.store.memtable import Memtable
 from tsengine.errors import CorruptionError
 from tsengine.ids import group_id

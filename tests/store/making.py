@@ -12,7 +12,7 @@ import msgspec
 
 from tests.strategies import JANUARY_2024_US, TIME_MAX_US, TIME_MIN_US
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_points
+from tsengine.core.ingest.points import from_points
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.core.store.seal import seal

@@ -9,7 +9,7 @@ import msgspec
 
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_points
+from tsengine.core.ingest.points import from_points
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id

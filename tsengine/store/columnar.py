@@ -25,7 +25,8 @@ from typing import NamedTuple
 from tsengine.core import batch
 from tsengine.core.calendar import TIMES, period_of, start_of
 from tsengine.core.os.file import remove_file, rename_file, sync_folder
-from tsengine.core.store.bulk import seal_batch
+from tsengine.core.ingest.table import Table
+from tsengine.core.store.bulk import seal_table
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
@@ -47,6 +48,11 @@ Interval = tuple[int, int]
 """First and last microsecond, both inside."""
 
 Source = tuple[Memtable | Segment, list[Interval]]
+
+Targets = list[tuple[int, str | None] | None]
+"""Of each part of a table its first sequence and its device's chunk period; None: the part is not for this store."""
+
+MakeWriter = Callable[[int], SegmentWriter]
 
 
 class LiveSegment:
@@ -238,36 +244,38 @@ class ColumnarStore:
                 self._room.notify_all()
             return True
 
-    def load(self, records: Iterable[bytes], info: DeviceInfo, log_seq: int) -> None:
-        """Write stamped batches of a device straight to segments and commit them together.
+    def load(self, tables: Iterable[tuple[Table, Targets]], log_seq: int) -> None:
+        """Write the rows of tables straight to segments and commit them together.
 
         Args:
-            records: taken one at a time, so that memory holds one of them.
-            log_seq: of the newest record of the log; nothing of the device may be on its way.
+            tables: each with the first sequence and chunk period of its parts; taken one at a time.
+            log_seq: of the newest record of the log; nothing of these devices may be on its way.
 
         Raises:
             StorageFullError, StorageError: nothing is stored.
         Durability: the segments are on disk and in the manifest on return.
         """
         added: list[LiveSegment] = []
-        following = 1
+        following: dict[int, int] = {}
         try:
-            for record in records:
+            for table, targets in tables:
 
-                def work(make_writer: Callable[[int], SegmentWriter], record: bytes = record) -> list[SegmentWriter]:
-                    return seal_batch(record, info.chunk_period, make_writer)
+                def work(make_writer: MakeWriter, table: Table = table, targets: Targets = targets) -> list[SegmentWriter]:
+                    return seal_table(table, targets, make_writer)
 
                 added += self._write(work, log_seq, log_seq, tier=0)
-                following = batch.first_sequence_of(record) + batch.count_of(record)
+                for part, target in enumerate(targets):
+                    if target is not None:
+                        following[table.part_device(part)] = target[0] + table.part_size(part)
             with self._lock:
-                self.manifest.commit(add=[segment.entry for segment in added], next_sequences={info.number: following})
+                self.manifest.commit(add=[segment.entry for segment in added], next_sequences=following)
                 self._view = self._view._replace(segments=self._view.segments + tuple(added))
         except BaseException:
             self._unlink(added)
             raise
 
     def replace(
-        self, old: list[LiveSegment], work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], *, tier: int
+        self, old: list[LiveSegment], work: Callable[[MakeWriter], list[SegmentWriter]], *, tier: int
     ) -> list[LiveSegment]:
         """Put the segments that `work` writes in the place of old ones (the caller holds `maintenance`); return them.
 
@@ -318,7 +326,7 @@ class ColumnarStore:
             logger.error("%s", error)
 
     def _write(
-        self, work: Callable[[Callable[[int], SegmentWriter]], list[SegmentWriter]], first_log_seq: int, last_log_seq: int, tier: int
+        self, work: Callable[[MakeWriter], list[SegmentWriter]], first_log_seq: int, last_log_seq: int, tier: int
     ) -> list[LiveSegment]:
         """Have segments written, synced and renamed into place; not yet committed."""
         begun: list[tuple[int, SegmentWriter]] = []

@@ -1,0 +1,126 @@
+"""Validated points to batches: what append_many and the wire decoders give, tsengine.Point, dicts, or the wire's Structs.
+
+One object a point, read once. Errors are raised before anything is stored; the text names the index, the field and the limit.
+"""
+
+from libc.stdint cimport int64_t, uint32_t
+
+from tsengine.core.batch cimport BatchBuilder
+from tsengine.core.ingest.fields cimport (
+    invalid,
+    put_group,
+    put_location,
+    put_metadata,
+    put_unit,
+    put_value,
+    put_variable,
+    serie_text,
+    time_of,
+    wire_time_of,
+)
+from tsengine.core.limits cimport BATCH_POINTS
+
+from tsengine.errors import LimitError
+
+# Builders keep their memory from batch to batch. A list, not one builder: reading an attribute may run foreign code that
+# appends to a store itself.
+cdef list spare_builders = []
+cdef enum:
+    SPARE_BUILDERS = 4
+    SPARE_POINTS = 4096         # a larger builder's memory goes back to the system
+
+
+cdef BatchBuilder take_builder():
+    return <BatchBuilder> spare_builders.pop() if spare_builders else BatchBuilder()
+
+
+cdef void give_back(BatchBuilder builder):
+    if len(spare_builders) < SPARE_BUILDERS and builder.capacity <= SPARE_POINTS:
+        builder.clear()
+        spare_builders.append(builder)
+
+
+cdef int put_point(
+    BatchBuilder builder,
+    uint32_t i,
+    object variable,
+    object value,
+    int64_t time_us,
+    object unit,
+    object group,
+    object location,
+    object metadata,
+    bint wire,
+) except -1:
+    put_variable(builder, variable, i)
+    put_value(builder, value, i, wire)
+    builder.time[i] = time_us
+    builder.unit[i] = put_unit(builder, unit, i)
+    put_group(builder, group, i)
+    put_location(&builder.location[i], location, i)
+    builder.metadata[i] = put_metadata(builder, metadata, i)
+    return 0
+
+
+cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us) except -1:
+    cdef object group = point.group
+    return put_point(
+        builder, i, point.variable, point.value, wire_time_of(point.time, now_us, i), point.unit,
+        group if group is not None else serie_text(point.serie), point.location, point.metadata, True,
+    )
+
+
+cdef int put_dict(BatchBuilder builder, uint32_t i, dict point, int64_t now_us) except -1:
+    return put_point(
+        builder, i, point.get("variable"), point.get("value"), time_of(point.get("time"), now_us, i), point.get("unit"),
+        point.get("group"), point.get("location"), point.get("metadata"), False,
+    )
+
+
+cdef int put_object(BatchBuilder builder, uint32_t i, object point, int64_t now_us) except -1:
+    return put_point(
+        builder, i, point.variable, point.value, time_of(point.time, now_us, i), point.unit,
+        point.group, point.location, point.metadata, False,
+    )
+
+
+def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
+    """Return the record of these points (at least one), in their order; device and sequence are stamped later.
+
+    Args:
+        points: tsengine.Point, or dicts with the same keys; with `wire`, objects with the fields of a TagoIO data item.
+        now_us: time of points that carry none, and the batch's time of receipt, microseconds.
+        wire: the rules of the HTTP contract: numbers become float64, times are cut to milliseconds, a number is Unix
+            milliseconds. Otherwise those of the Python API: int stays int64, an int time is microseconds.
+
+    Raises:
+        InputError: a field is missing, of the wrong type or outside its limit; the text names index and field.
+        LimitError: more points than one batch may hold.
+    """
+    cdef BatchBuilder builder = take_builder()
+    cdef uint32_t i = 0
+    cdef int64_t now = now_us
+    cdef object point
+    cdef bytes record
+    builder.reserve(<uint32_t> min(<Py_ssize_t> len(points), <Py_ssize_t> BATCH_POINTS + 1))
+    try:
+        for point in points:
+            if i == builder.capacity:       # foreign code (a property, a time zone) made the list longer meanwhile
+                builder.reserve(i + 1)
+            if wire:
+                put_wire(builder, i, point, now)
+            elif type(point) is dict:
+                put_dict(builder, i, <dict> point, now)
+            else:
+                try:
+                    put_object(builder, i, point, now)
+                except AttributeError:
+                    raise invalid(i, f"a point must be a tsengine.Point or a dict, not {type(point).__name__}") from None
+            i += 1
+        if i == 0:
+            raise LimitError("a batch holds at least one point, not none")
+        builder.count = i
+        record = builder.finish(now)
+    finally:
+        give_back(builder)
+    return record

@@ -1,0 +1,592 @@
+"""Whole columns of points in the caller's memory: checked once, then read by row; for the log, or straight for segments.
+
+Nothing is copied: a column is a pointer, a bitmap of the cells that are set (as Arrow has them), and for text a code into a
+dictionary. The check walks each column once; texts are validated and numbered once each, and only those that a row uses: what
+else a dictionary holds is nobody's data. After it, every cell may be read without a test.
+
+Errors are InputErrors that name the column and the row.
+"""
+
+from libc.math cimport NAN, isnan
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcpy, memset
+
+from cpython.exc cimport PyErr_NoMemory
+
+cdef extern from "<endian.h>" nogil:
+    uint64_t be64toh(uint64_t value)
+    uint32_t be32toh(uint32_t value)
+
+from tsengine.core.batch cimport (
+    COLUMN_GROUP,
+    COLUMN_KIND,
+    COLUMN_LOCATION,
+    COLUMN_METADATA,
+    COLUMN_UNIT,
+    COLUMN_VARIABLE,
+    BatchBuilder,
+    GroupCell,
+    LocationCell,
+)
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number, period_start
+from tsengine.core.ingest.fields cimport put_group, put_metadata, put_unit, put_value, put_variable
+from tsengine.core.limits cimport BATCH_POINTS, GROUP_HEX, GROUP_TEXT, KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
+
+from tsengine.core.calendar import PERIODS
+from tsengine.errors import InputError, LimitError
+
+
+cdef object bad_row(str name, int64_t row, str problem):
+    return InputError(f"column {name!r}, row {row}: {problem}", index=row)
+
+
+cdef void* allocate(int64_t size) except NULL:
+    cdef void* memory = malloc(max(size, 1))
+    if memory == NULL:
+        PyErr_NoMemory()
+    return memory
+
+
+cdef class Column:
+    """Args:
+        data: a buffer of the cells (int64, float64, int32 codes, 12-byte groups, or bits for booleans); None = no cell is set.
+        valid: a buffer of bits, one a cell, least significant first; None = every cell is set.
+        first: cells in front of the first one that counts, in both buffers.
+        texts: what the codes stand for.
+        is_constant: the buffer has one cell, which holds for every row.
+    """
+
+    def __cinit__(self, data, valid=None, int64_t first=0, list texts=None, bint is_constant=False):
+        cdef const uint8_t[::1] view
+        if data is not None:
+            self.data_view = view = memoryview(data).cast("B")
+            if view.shape[0]:
+                self.cells.data = &view[0]
+        if valid is not None:
+            self.valid_view = view = memoryview(valid).cast("B")
+            if view.shape[0]:
+                self.cells.valid = &view[0]
+        self.cells.first = self.cells.valid_first = first
+        self.cells.step = 0 if is_constant else 1
+        self.texts = texts
+
+    def __dealloc__(self):
+        free(self.numbers)
+        free(self.groups)
+
+    cdef int need(self, str name, int64_t count, int64_t cell_bits) except -1:
+        """Raise unless the buffers hold this many cells."""
+        cdef int64_t cells = self.cells.first + (count if self.cells.step else 1)
+        if self.cells.data != NULL and 8 * <int64_t> len(self.data_view) < cells * cell_bits:
+            raise InputError(f"column {name!r} has {8 * len(self.data_view) // cell_bits} cells, {cells} are needed")
+        if self.cells.valid != NULL and 8 * <int64_t> len(self.valid_view) < cells:
+            raise InputError(f"column {name!r} has a bitmap of {len(self.valid_view)} bytes, too few for {cells} cells")
+        return 0
+
+    cdef int number_texts(self, str name, int64_t count, BatchBuilder builder) except -1:
+        """Check the codes, and check and number every text that a row uses."""
+        cdef int64_t size = len(self.texts), row, code
+        cdef int64_t* users = <int64_t*> calloc(max(size, 1), sizeof(int64_t))      # first row that uses a code, + 1
+        try:
+            if users == NULL:
+                PyErr_NoMemory()
+            with nogil:
+                row = find_users(&self.cells, count if self.cells.step else min(count, 1), size, users)
+            if row >= 0:
+                raise bad_row(name, row, f"its code is outside the dictionary of {size} texts")
+            self.numbers = <uint32_t*> calloc(max(size, 1), sizeof(uint32_t))
+            if self.numbers == NULL:
+                PyErr_NoMemory()
+            if name == "group":
+                self.groups = <GroupCell*> calloc(max(size, 1), sizeof(GroupCell))
+                if self.groups == NULL:
+                    PyErr_NoMemory()
+            for code in range(size):
+                if users[code]:
+                    try:
+                        self._number(name, code, builder)
+                    except InputError as error:
+                        problem = str(error).removeprefix("Invalid data at index 0: ")
+                        raise InputError(f"Invalid data at index {users[code] - 1}: {problem}", index=users[code] - 1) from None
+        finally:
+            free(users)
+        return 0
+
+    def _number(self, name, code, BatchBuilder builder):
+        cdef object text = self.texts[code]
+        cdef uint32_t number = 1
+        if name == "variable":
+            put_variable(builder, text, 0)
+            number = builder.variable[0] + 1
+        elif name == "value_text":
+            put_value(builder, text, 0, False)
+            number = <uint32_t> builder.value[0] + 1
+        elif name == "unit":
+            number = put_unit(builder, text, 0)
+        elif name == "metadata":
+            number = put_metadata(builder, text, 0)
+        elif name == "group":
+            put_group(builder, text, 0)
+            self.groups[<int64_t> code] = builder.group[0]
+        self.numbers[<int64_t> code] = number
+
+    cdef bint is_constant(self, const uint32_t* rows, int64_t count) noexcept nogil:
+        """Whether all of these rows have the same code, or none has one."""
+        cdef const int32_t* codes = <const int32_t*> self.cells.data + self.cells.first
+        cdef int64_t i, row = row_at(rows, 0)
+        cdef bint is_first_set = is_set(&self.cells, row)
+        cdef int32_t first
+        if self.cells.step == 0 or self.cells.data == NULL:
+            return True
+        first = codes[row]
+        for i in range(1, count):
+            row = row_at(rows, i)
+            if is_set(&self.cells, row) != is_first_set or (is_first_set and codes[row] != first):
+                return False
+        return True
+
+
+cdef int64_t find_users(const Cells* cells, int64_t count, int64_t size, int64_t* users) noexcept nogil:
+    """Note for each code the first row that uses it, + 1; return a row whose code is outside 0 .. size - 1, or -1."""
+    cdef const int32_t* codes = <const int32_t*> cells.data + cells.first
+    cdef int64_t row
+    if cells.data == NULL:
+        return -1
+    for row in range(count):
+        if is_set(cells, row):
+            if not 0 <= codes[row] < size:
+                return row
+            if users[codes[row]] == 0:
+                users[codes[row]] = row + 1
+    return -1
+
+
+cdef class Table:
+    """Args:
+        received_us: time of receipt of all rows, microseconds.
+        time: int64 microseconds, all set. variable: codes, all set.
+        number: float64 or int64 cells, as `number_kind` (KIND_NUMBER, KIND_INTEGER) says; boolean: bits; text: codes.
+            A row has at most one of the three.
+        unit, metadata: codes. group: codes, or cells of 12 bytes that stand for 24 hexadecimal characters (no texts).
+        lat, lng: float64 degrees, NaN = no location.
+        device: codes, all set; without it all rows are of one device.
+
+    Raises:
+        InputError: a cell, a text or a shape is not acceptable; nothing was stored.
+    Cost: some nanoseconds a row; one to five bytes a row are kept beside the caller's columns, nine with `device`.
+    """
+
+    def __cinit__(
+        self,
+        int64_t received_us,
+        Column time not None,
+        Column variable not None,
+        *,
+        Column number=None,
+        uint8_t number_kind=KIND_NUMBER,
+        Column boolean=None,
+        Column text=None,
+        Column unit=None,
+        Column group=None,
+        Column metadata=None,
+        Column lat=None,
+        Column lng=None,
+        Column device=None,
+        int64_t count,
+    ):
+        cdef Column column
+        self.count = count
+        self.received_us = received_us
+        self.time, self.variable, self.number, self.boolean, self.text = time, variable, number, boolean, text
+        self.unit, self.group, self.metadata, self.lat, self.lng, self.device = unit, group, metadata, lat, lng, device
+        self.number_kind = number_kind
+        self.builder = BatchBuilder()
+        self.builder.reserve(1)
+        self.strings = self.builder.strings
+        if not 0 < count <= <int64_t> 0xFFFFFFFF:
+            raise LimitError(f"a table holds 1 to {0xFFFFFFFF} rows, not {count}")
+        if number is not None and number_kind != KIND_NUMBER and number_kind != KIND_INTEGER:
+            raise InputError(f"{number_kind} is not the kind of a number")
+        if (lat is None) != (lng is None):
+            raise InputError("columns 'lat' and 'lng' belong together; one is missing")
+        for name, column, bits in (
+            ("time", time, 64), ("variable", variable, 32), ("value", number, 64), ("value_bool", boolean, 1), ("value_text", text, 32),
+            ("unit", unit, 32), ("group", group, 96 if group is not None and group.texts is None else 32), ("metadata", metadata, 32),
+            ("lat", lat, 64), ("lng", lng, 64), ("device", device, 32),
+        ):
+            if column is not None:
+                column.need(name, count, bits)
+        for name, column in (("time", time), ("variable", variable), ("device", device)):
+            if column is not None and (column.cells.data == NULL or column.cells.valid != NULL):
+                raise InputError(f"column {name!r} must be set in every row")
+        self.check_times()
+        for name, column in (("variable", variable), ("value_text", text), ("unit", unit), ("group", group), ("metadata", metadata)):
+            if column is not None and column.texts is not None:
+                column.number_texts(name, count, self.builder)
+        self.find_kinds()
+        if lat is not None:
+            self.check_locations()
+
+    def __dealloc__(self):
+        free(self.kinds)
+        free(self.rows)
+        free(self.parts)
+
+    def __len__(self) -> int:
+        return self.count
+
+    cdef int check_times(self) except -1:
+        cdef int64_t low, high
+        bounds_of(self.time, NULL, self.count, &low, &high)
+        if low < TIME_MIN or high > TIME_MAX:
+            raise InputError("time: every time must lie in the years 1 to 9999, as int64 microseconds (no NaT)")
+        return 0
+
+    cdef int find_kinds(self) except -1:
+        """Find out which of the columns of values each row has."""
+        cdef list given = [
+            (column, kind)
+            for column, kind in ((self.number, self.number_kind), (self.boolean, KIND_BOOLEAN), (self.text, KIND_TEXT))
+            if column is not None and (<Column> column).cells.data != NULL
+        ]
+        self.kind = KIND_NONE
+        if len(given) == 1 and (<Column> given[0][0]).cells.valid == NULL:
+            self.kind = given[0][1]
+        elif given:
+            self.kinds = <uint8_t*> calloc(self.count, 1)
+            if self.kinds == NULL:
+                PyErr_NoMemory()
+            for column, kind in given:
+                self.take_values(column, kind)
+        return 0
+
+    cdef int take_values(self, Column column, uint8_t kind) except -1:
+        cdef int64_t row, clash = -1
+        with nogil:
+            for row in range(self.count):
+                if is_set(&column.cells, row):
+                    if self.kinds[row] != KIND_NONE:
+                        clash = row
+                        break
+                    self.kinds[row] = kind
+        if clash >= 0:
+            raise InputError(f"row {clash} has two values; each row takes one of 'value', 'value_bool' and 'value_text'", index=clash)
+        return 0
+
+    cdef int check_locations(self) except -1:
+        cdef const double* lat = <const double*> self.lat.cells.data + self.lat.cells.first
+        cdef const double* lng = <const double*> self.lng.cells.data + self.lng.cells.first
+        cdef int64_t row, bad = -1
+        if self.lat.cells.valid != NULL or self.lng.cells.valid != NULL or self.lat.cells.data == NULL or self.lng.cells.data == NULL:
+            raise InputError("columns 'lat' and 'lng' must mark a missing location with NaN")
+        with nogil:
+            for row in range(self.count):
+                # A comparison with NaN is false, so half a location counts as none.
+                if (lat[row] < -90 or lat[row] > 90 or lng[row] < -180 or lng[row] > 180) and not (isnan(lat[row]) or isnan(lng[row])):
+                    bad = row
+                    break
+        if bad >= 0:
+            raise InputError(
+                f"Invalid data at index {bad}: location lat must be between -90 and 90, lng between -180 and 180", index=bad
+            )
+        return 0
+
+    # --- parts: the rows of each device ----------------------------------------------------------------------------
+
+    def devices(self) -> list[str]:
+        """Return the texts of the `device` column that a row uses, by code; None for those that no row does.
+
+        Raises:
+            InputError: a code is outside the dictionary.
+        """
+        cdef int64_t size = len(self.device.texts), row, code
+        cdef int64_t* users = <int64_t*> calloc(max(size, 1), sizeof(int64_t))
+        try:
+            if users == NULL:
+                PyErr_NoMemory()
+            with nogil:
+                row = find_users(&self.device.cells, self.count, size, users)
+            if row >= 0:
+                raise bad_row("device", row, f"its code is outside the dictionary of {size} texts")
+            return [self.device.texts[code] if users[code] else None for code in range(size)]
+        finally:
+            free(users)
+
+    def assign(self, numbers: list[int]) -> None:
+        """Say which device each code of the `device` column is (without one: a list of one number), by device number.
+
+        Codes of the same number (an id and a serial) become one part. After it `part_count` parts can be asked for.
+        """
+        cdef list distinct = sorted(set(number for number in numbers if number is not None))
+        cdef int64_t size = len(numbers), i, row, at
+        cdef int64_t* part_of = NULL
+        cdef const int32_t* codes
+        free(self.rows)
+        free(self.parts)
+        self.rows = NULL
+        self.part_count = len(distinct)
+        self.parts = <Part*> calloc(self.part_count, sizeof(Part))
+        if self.parts == NULL:
+            PyErr_NoMemory()
+        for i in range(self.part_count):
+            self.parts[i].device = distinct[i]
+        if self.device is None or self.part_count == 1:
+            self.parts[0].count = self.count
+            return
+        place = {number: i for i, number in enumerate(distinct)}
+        part_of = <int64_t*> allocate(8 * size)
+        try:
+            for i in range(size):
+                part_of[i] = -1 if numbers[i] is None else place[numbers[i]]
+            self.rows = <uint32_t*> allocate(4 * self.count)
+            codes = <const int32_t*> self.device.cells.data + self.device.cells.first
+            with nogil:
+                for row in range(self.count):
+                    self.parts[part_of[codes[row]]].count += 1
+                at = 0
+                for i in range(self.part_count):
+                    self.parts[i].first = at
+                    at += self.parts[i].count
+                    self.parts[i].count = 0
+                for row in range(self.count):
+                    i = part_of[codes[row]]
+                    self.rows[self.parts[i].first + self.parts[i].count] = <uint32_t> row
+                    self.parts[i].count += 1
+        finally:
+            free(part_of)
+
+    def part_device(self, part: int) -> int:
+        """Return the number of the device of a part."""
+        return self.parts[<int64_t> part].device
+
+    def part_size(self, part: int) -> int:
+        return self.parts[<int64_t> part].count
+
+    def time_bounds(self, part: int) -> tuple[int, int]:
+        """Return the smallest and the largest time of a part, microseconds."""
+        cdef const Part* of = &self.parts[<int64_t> part]
+        cdef int64_t low, high
+        bounds_of(self.time, NULL if self.rows == NULL else self.rows + of.first, of.count, &low, &high)
+        return low, high
+
+    def period_counts(self, part: int, period: str | None) -> dict[int, int]:
+        """Return how many points of a part lie in each period: number of the period -> points."""
+        cdef const Part* of = &self.parts[<int64_t> part]
+        cdef const uint32_t* rows = NULL if self.rows == NULL else self.rows + of.first
+        cdef const int64_t* times = <const int64_t*> self.time.cells.data + self.time.cells.first
+        cdef int code = PERIODS[period]
+        cdef int64_t low, high, i, start = INT64_MAX, end = INT64_MIN, time, number = 0, count = 0
+        cdef dict result = {}
+        bounds_of(self.time, rows, of.count, &low, &high)
+        if period_number(low, code) == period_number(high, code):
+            return {period_number(low, code): of.count}
+        for i in range(of.count):
+            time = times[row_at(rows, i)]
+            if not start <= time < end:
+                if count:
+                    result[number] = result.get(number, 0) + count
+                number = period_number(time, code)
+                start = period_start(number, code)
+                end = period_start(number + 1, code)
+                count = 0
+            count += 1
+        result[number] = result.get(number, 0) + count
+        return result
+
+    def record(self, part: int = 0) -> bytes:
+        """Return the rows of a part as a record for the log; device and sequence are stamped later.
+
+        Raises:
+            LimitError: they are more than one batch may hold.
+        """
+        cdef const Part* of = &self.parts[<int64_t> part]
+        cdef BatchBuilder builder = self.builder
+        cdef bytes record
+        if of.count > BATCH_POINTS:
+            raise LimitError(f"a batch of {of.count} points is too large, at most {BATCH_POINTS} are allowed; send it in parts")
+        if self.rows == NULL:
+            self.fill(builder, NULL, <uint32_t> of.count)
+        else:
+            builder = BatchBuilder()
+            self.fill(builder, self.rows + of.first, <uint32_t> of.count)
+        record = builder.finish(self.received_us)
+        return record
+
+    cdef int fill(self, BatchBuilder builder, const uint32_t* rows, uint32_t count) except -1:
+        """Put rows into a builder whose strings are ours, or else it is new and gets the strings that the rows use."""
+        cdef uint32_t i
+        cdef int64_t row
+        builder.reserve(count)
+        builder.count = count
+        builder.constant = 0
+        with nogil:
+            gather_times(self, rows, count, builder.time)
+            fill_strings(builder, COLUMN_VARIABLE, builder.variable, self.variable, rows, count)
+            for i in range(1 if builder.constant >> COLUMN_VARIABLE & 1 else count):
+                builder.variable[i] -= 1
+            if self.kinds == NULL:
+                builder.kind[0] = self.kind
+                builder.constant |= 1 << COLUMN_KIND
+                gather_values(self, self.kind, rows, count, builder.value)
+            else:
+                for i in range(count):
+                    row = row_at(rows, i)
+                    builder.kind[i] = self.kinds[row]
+                    builder.value[i] = value_of(self, self.kinds[row], row)
+            fill_strings(builder, COLUMN_UNIT, builder.unit, self.unit, rows, count)
+            fill_strings(builder, COLUMN_METADATA, builder.metadata, self.metadata, rows, count)
+            if self.group is None:
+                memset(builder.group, 0, sizeof(GroupCell))
+                builder.constant |= 1 << COLUMN_GROUP
+            else:
+                gather_groups(self.group, rows, count, builder.group)
+            if self.lat is None:
+                builder.location[0].lat = builder.location[0].lng = NAN
+                builder.constant |= 1 << COLUMN_LOCATION
+            else:
+                gather_locations(self, rows, count, builder.location)
+        if builder.strings is not self.strings:
+            move_strings(builder, self.strings)
+        return 0
+
+
+# --- rows to cells: the rows are checked, nothing is tested again --------------------------------------------------
+
+cdef void bounds_of(Column time, const uint32_t* rows, int64_t count, int64_t* low, int64_t* high) noexcept:
+    cdef const int64_t* times = <const int64_t*> time.cells.data + time.cells.first
+    cdef int64_t i, smallest = INT64_MAX, largest = INT64_MIN
+    with nogil:
+        for i in range(count):
+            smallest = min(smallest, times[row_at(rows, i)])
+            largest = max(largest, times[row_at(rows, i)])
+    low[0] = smallest
+    high[0] = largest
+
+
+cdef int64_t value_of(Table table, uint8_t kind, int64_t row) noexcept nogil:
+    """Bits of the float, int64, 0 or 1, or a string number, by kind."""
+    cdef const Cells* cells
+    cdef int64_t bit
+    if kind == KIND_NUMBER or kind == KIND_INTEGER:
+        return (<const int64_t*> table.number.cells.data)[table.number.cells.first + row]
+    if kind == KIND_BOOLEAN:
+        bit = table.boolean.cells.first + row
+        return table.boolean.cells.data[bit >> 3] >> (bit & 7) & 1
+    if kind == KIND_TEXT:
+        cells = &table.text.cells
+        return table.text.numbers[(<const int32_t*> cells.data)[cells.first + row * cells.step]] - 1
+    return 0
+
+
+cdef void gather_times(Table table, const uint32_t* rows, int64_t count, int64_t* out) noexcept nogil:
+    cdef const int64_t* times = <const int64_t*> table.time.cells.data + table.time.cells.first
+    cdef int64_t i
+    for i in range(count):
+        out[i] = times[row_at(rows, i)]
+
+
+cdef void gather_values(Table table, uint8_t kind, const uint32_t* rows, int64_t count, int64_t* out) noexcept nogil:
+    """Write the values of rows that all have this kind, as `value_of`."""
+    cdef const int64_t* numbers
+    cdef int64_t i
+    if kind == KIND_NUMBER or kind == KIND_INTEGER:
+        numbers = <const int64_t*> table.number.cells.data + table.number.cells.first
+        for i in range(count):
+            out[i] = numbers[row_at(rows, i)]
+    else:
+        for i in range(count):
+            out[i] = value_of(table, kind, row_at(rows, i))
+
+
+cdef void gather_strings(const Cells* cells, const uint32_t* numbers, const uint32_t* rows, int64_t count, uint32_t* out) noexcept nogil:
+    """Write string numbers + 1, 0 where a cell is not set."""
+    cdef const int32_t* codes = <const int32_t*> cells.data + cells.first
+    cdef int64_t i, row
+    for i in range(count):
+        row = row_at(rows, i)
+        out[i] = numbers[codes[row * cells.step]] if is_set(cells, row) else 0
+
+
+cdef void gather_groups(Column column, const uint32_t* rows, int64_t count, GroupCell* out) noexcept nogil:
+    """Write groups; those of 12 bytes are read big-endian, so that a counter at their end counts up in `low`."""
+    cdef const Cells* cells = &column.cells
+    cdef const uint8_t* packed
+    cdef int64_t i, row
+    cdef uint64_t high
+    cdef uint32_t low
+    for i in range(count):
+        row = row_at(rows, i)
+        if not is_set(cells, row):
+            memset(&out[i], 0, sizeof(GroupCell))               # GROUP_AUTO
+        elif column.groups != NULL:
+            out[i] = column.groups[(<const int32_t*> cells.data)[cells.first + row * cells.step]]
+        else:
+            packed = cells.data + 12 * (cells.first + row * cells.step)
+            memcpy(&high, packed, 8)
+            memcpy(&low, packed + 8, 4)
+            out[i].high = be64toh(high)
+            out[i].low = be32toh(low)
+            out[i].form = GROUP_HEX
+
+
+cdef void gather_locations(Table table, const uint32_t* rows, int64_t count, LocationCell* out) noexcept nogil:
+    cdef const double* lat = <const double*> table.lat.cells.data + table.lat.cells.first
+    cdef const double* lng = <const double*> table.lng.cells.data + table.lng.cells.first
+    cdef int64_t i, row
+    for i in range(count):
+        row = row_at(rows, i)
+        if isnan(lat[row]) or isnan(lng[row]):
+            out[i].lat = out[i].lng = NAN
+        else:
+            out[i].lat = lat[row]
+            out[i].lng = lng[row]
+
+
+cdef void fill_strings(BatchBuilder builder, int number, uint32_t* out, Column column, const uint32_t* rows, uint32_t count) noexcept nogil:
+    """Fill a builder's column of units or metadata; one that is the same for all rows is marked and gets one cell."""
+    if column is None:
+        out[0] = 0
+        builder.constant |= 1 << number
+    elif column.is_constant(rows, count):
+        gather_strings(&column.cells, column.numbers, rows, 1, out)
+        builder.constant |= 1 << number
+    else:
+        gather_strings(&column.cells, column.numbers, rows, count, out)
+
+
+# --- a part of a table gets a string table of its own ----------------------------------------------------------------
+
+cdef int move_strings(BatchBuilder builder, StringTable source) except -1:
+    """Number the strings that the cells use anew, in the builder's own table."""
+    cdef uint32_t count = builder.count, i
+    cdef uint32_t last = UINT32_MAX, moved = 0
+    move_column(builder, source, builder.variable, 0, 1 if builder.constant >> COLUMN_VARIABLE & 1 else count)
+    move_column(builder, source, builder.unit, 1, 1 if builder.constant >> COLUMN_UNIT & 1 else count)
+    move_column(builder, source, builder.metadata, 1, 1 if builder.constant >> COLUMN_METADATA & 1 else count)
+    for i in range(count):
+        if builder.kind[0 if builder.constant >> COLUMN_KIND & 1 else i] == KIND_TEXT:
+            if builder.value[i] != last:
+                last = <uint32_t> builder.value[i]
+                moved = <uint32_t> builder.strings.add(source.entries[last].data, source.entries[last].size)
+            builder.value[i] = moved
+    if not builder.constant >> COLUMN_GROUP & 1:
+        for i in range(count):
+            if builder.group[i].form == GROUP_TEXT:
+                if builder.group[i].low != last:
+                    last = builder.group[i].low
+                    moved = <uint32_t> builder.strings.add(source.entries[last].data, source.entries[last].size)
+                builder.group[i].low = moved
+    return 0
+
+
+cdef int move_column(BatchBuilder builder, StringTable source, uint32_t* cells, uint32_t base, uint32_t count) except -1:
+    """base: 1 where 0 means none and the others are numbers + 1."""
+    cdef uint32_t last = UINT32_MAX, moved = 0, i
+    for i in range(count):
+        if cells[i] >= base:
+            if cells[i] != last:
+                last = cells[i]
+                moved = <uint32_t> builder.strings.add(source.entries[last - base].data, source.entries[last - base].size) + base
+            cells[i] = moved
+    return 0
