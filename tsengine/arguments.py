@@ -37,10 +37,11 @@ def column_tables(variable: str, time: Any, value: Any, unit: str | None, group:
     if values.shape != times.shape:
         raise InputError(f"value: shape {values.shape} does not fit time's {times.shape}")
     name, of_value = constant("variable", variable), value_columns(values)
-    others = {field: constant(field, text) for field, text in (("unit", unit), ("group", group)) if text is not None}
+    of_unit = None if unit is None else constant("unit", unit)
+    of_group = None if group is None else constant("group", group)
     for low in range(0, len(times), LOAD_ROWS):
         count = min(LOAD_ROWS, len(times) - low)
-        yield Table(now_us, Column(times, None, low), name, count=count, **of_value(low), **others)
+        yield Table(now_us, Column(times, None, low), name, count=count, unit=of_unit, group=of_group, **of_value(low))
 
 
 def constant(field: str, text: str) -> Column:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +38,6 @@ BATCH_ROWS = 65_536
 """Rows of one record batch of a scan, at most: some megabytes, so that memory stays bounded and calls do not count."""
 
 WANT_OF_COLUMN = {"unit": "unit", "group": "group", "lat": "location", "lng": "location", "metadata": "metadata"}
-
 
 
 def aggregate_table(times: np.ndarray, columns: dict[str, np.ndarray]) -> pa.Table:

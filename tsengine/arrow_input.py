@@ -64,11 +64,12 @@ def read_tables(table: Any, now_us: int, rows: int, *, with_device: bool = False
 def read_table(table: pa.Table, now_us: int, *, with_device: bool) -> Table:
     """Return the points of a table with at least one row; errors as `read_tables`."""
     value, kind = number_column(table)
-    metadata = text_column(table, "metadata")
+    variable = text_column(table, "variable", required=True)
+    assert variable is not None  # `required` has raised
     return Table(
         now_us,
         time_column(table),
-        text_column(table, "variable", required=True),
+        variable,
         count=table.num_rows,
         number=value,
         number_kind=kind,
@@ -76,7 +77,7 @@ def read_table(table: pa.Table, now_us: int, *, with_device: bool) -> Table:
         text=text_column(table, "value_text"),
         unit=text_column(table, "unit"),
         group=packed_column(table, "group") or text_column(table, "group"),
-        metadata=metadata,
+        metadata=text_column(table, "metadata"),
         lat=degrees_column(table, "lat"),
         lng=degrees_column(table, "lng"),
         device=text_column(table, "device", required=True) if with_device else None,

@@ -15,7 +15,7 @@ from tsengine.core import batch
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.core.ingest.points import from_points
 from tsengine.core.ingest.table import Table
-from tsengine.errors import InputError, LimitError, NotFoundError
+from tsengine.errors import InputError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
 from tsengine.limits import LOAD_ROWS
 from tsengine.query import (

@@ -3,9 +3,7 @@ from typing import Any
 class Column:
     """One column in the caller's memory; see the source for the cells."""
 
-    def __init__(
-        self, data: Any, valid: Any = None, first: int = 0, texts: list[Any] | None = None, is_constant: bool = False
-    ) -> None: ...
+    def __init__(self, data: Any, valid: Any = None, first: int = 0, texts: list[Any] | None = None, is_constant: bool = False) -> None: ...
 
 class Table:
     """Whole columns of points, checked; InputError names the column and the row."""

@@ -37,6 +37,9 @@ from tsengine.core.calendar import PERIODS
 from tsengine.errors import InputError, LimitError
 
 
+cdef uint8_t nothing = 0
+
+
 cdef object bad_row(str name, int64_t row, str problem):
     return InputError(f"column {name!r}, row {row}: {problem}", index=row)
 
@@ -61,12 +64,10 @@ cdef class Column:
         cdef const uint8_t[::1] view
         if data is not None:
             self.data_view = view = memoryview(data).cast("B")
-            if view.shape[0]:
-                self.cells.data = &view[0]
+            self.cells.data = &view[0] if view.shape[0] else &nothing       # not NULL: `need` has to see that cells are missing
         if valid is not None:
             self.valid_view = view = memoryview(valid).cast("B")
-            if view.shape[0]:
-                self.cells.valid = &view[0]
+            self.cells.valid = &view[0] if view.shape[0] else &nothing
         self.cells.first = self.cells.valid_first = first
         self.cells.step = 0 if is_constant else 1
         self.texts = texts
@@ -318,7 +319,7 @@ cdef class Table:
 
         Codes of the same number (an id and a serial) become one part. After it `part_count` parts can be asked for.
         """
-        cdef list distinct = sorted(set(number for number in numbers if number is not None))
+        cdef list distinct = sorted({number for number in numbers if number is not None})
         cdef int64_t size = len(numbers), i, row, at
         cdef int64_t* part_of = NULL
         cdef const int32_t* codes

@@ -12,7 +12,7 @@ from libc.string cimport memset
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.batch cimport GroupCell, LocationCell
+from tsengine.core.batch cimport GroupCell
 from tsengine.core.calendar cimport month_of
 from tsengine.core.ingest.table cimport (
     Part,

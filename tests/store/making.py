@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 
 from tests.strategies import JANUARY_2024_US, TIME_MAX_US, TIME_MIN_US
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
+from tsengine.core.ingest.table import Column, Table
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.core.store.seal import seal
@@ -59,6 +62,59 @@ def record_of(device: int, points: Sequence[dict[str, Any]], first_sequence: int
     record = from_points(list(points), received_us)
     batch.stamp(record, device, first_sequence)
     return record
+
+
+def same_kind(points: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The points with floats for ints if there is a float: a column of a table has numbers of one type."""
+    made = list(points)
+    if any(type(point["value"]) is float for point in made):
+        made = [{**point, "value": float(point["value"])} if type(point["value"]) is int else point for point in made]
+    return made
+
+
+def table_of(points: Sequence[dict[str, Any]], devices: Sequence[int] = (), *, skipped: int = 0, received_us: int = RECEIVED_US) -> Table:
+    """The columns of these points; `devices` names the device of each, `skipped` cells of noise lie in front of every column."""
+
+    def column(cells: list[Any], dtype: type, *, texts: list[Any] | None = None, unset: Any = None) -> Column:
+        is_set = np.array([cell is not None for cell in cells])
+        filled = np.array([77 if unset is None else unset] * skipped + [0 if cell is None else cell for cell in cells], dtype)
+        data = np.packbits(filled, bitorder="little") if dtype is bool else filled
+        bits = np.packbits(np.concatenate([np.ones(skipped, bool), is_set]), bitorder="little")
+        return Column(data, None if is_set.all() else bits, skipped, texts)
+
+    def coded(cells: list[Any]) -> Column:
+        texts: list[Any] = ["!never used!"]
+        for cell in cells:
+            if cell is not None and cell not in texts:
+                texts.append(cell)
+        return column([None if cell is None else texts.index(cell) for cell in cells], np.int32, texts=texts)
+
+    def packed(cells: list[str]) -> Column:
+        return Column(bytes(12 * skipped) + b"".join(bytes.fromhex(cell) for cell in cells), None, skipped)
+
+    values = [point["value"] for point in points]
+    groups = [point.get("group") or None for point in points]
+    places = [point.get("location") or (np.nan, np.nan) for point in points]
+    is_float = any(type(value) is float for value in values)
+    number = [value if type(value) in (int, float) else None for value in values]
+    table = Table(
+        received_us,
+        column([point["time"] for point in points], np.int64),
+        coded([point["variable"] for point in points]),
+        count=len(points),
+        number=column(number, np.float64 if is_float else np.int64),
+        number_kind=KIND_NUMBER if is_float else KIND_INTEGER,
+        boolean=column([value if type(value) is bool else None for value in values], bool),
+        text=coded([value if type(value) is str else None for value in values]),
+        unit=coded([point.get("unit") for point in points]),
+        group=packed(groups) if all(group and re.fullmatch("[0-9a-f]{24}", group) for group in groups) else coded(groups),
+        metadata=coded([point.get("metadata") for point in points]),
+        lat=column([float(place[0]) for place in places], np.float64),
+        lng=column([float(place[1]) for place in places], np.float64),
+        device=coded([str(device) for device in devices]) if devices else None,
+    )
+    table.assign([None if text is None else int(text) for text in table.devices()] if devices else [7])
+    return table
 
 
 def ordered(rows: Iterable[Row]) -> list[Row]:

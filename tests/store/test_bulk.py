@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import tsengine
-from tests.store.making import exact, read_segment, record_of, seal_to
-from tests.strategies import PERIODS, QUICK, border_times, points
+from tests.store.making import KIND_NUMBER, exact, expected_rows, ordered, read_segment, record_of, same_kind, seal_to, table_of
+from tests.strategies import JANUARY_2024_US, PERIODS, QUICK, border_times, points
 from tsengine import LimitError
-from tsengine.core.store.bulk import seal_batch
+from tsengine.core.store.bulk import seal_table
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
@@ -28,17 +28,30 @@ LARGE = 300_000
 
 
 @QUICK
-@given(data=st.data(), period=st.sampled_from(PERIODS))
-def test_a_batch_sealed_directly_holds_what_a_sealed_memtable_holds(
-    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, period: str | None
+@given(data=st.data(), period=st.sampled_from(PERIODS), skipped=st.sampled_from([0, 1, 9]))
+def test_a_table_sealed_directly_holds_what_a_sealed_memtable_holds(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject, period: str | None, skipped: int
 ) -> None:
     folder = tmp_path_factory.mktemp("bulk")
-    items = data.draw(st.lists(points(border_times(period)), min_size=1, max_size=60))
-    record = record_of(7, items, 100)
+    items = same_kind(data.draw(st.lists(points(border_times(period)), min_size=1, max_size=60)))
+    devices = data.draw(st.lists(st.integers(5, 8), min_size=len(items), max_size=len(items)))
+    left_out = data.draw(st.integers(5, 9))
+    table = table_of(items, devices, skipped=skipped)
     memtable = Memtable()
-    memtable.apply(record, 1)
-    slow = [exact(row) for segment in seal_to(folder, memtable, {7: period}) for row in read_segment(segment)]
-    writers = seal_batch(record, period, lambda month: SegmentWriter(folder / f"bulk-{month}.seg", month))
+    targets: list[tuple[int, str | None] | None] = []
+    for part in range(table.part_count):
+        device = table.part_device(part)
+        if device == left_out:
+            targets.append(None)
+            continue
+        targets.append((100 + device, period))
+        own = [item for item, of in zip(items, devices, strict=True) if of == device]
+        assert table.part_size(part) == len(own)
+        memtable.apply(record_of(device, own, 100 + device), part + 1)
+    if not any(targets):
+        return
+    slow = [exact(row) for segment in seal_to(folder, memtable, dict.fromkeys(range(5, 9), period)) for row in read_segment(segment)]
+    writers = seal_table(table, targets, lambda month: SegmentWriter(folder / f"bulk-{month}.seg", month))
     fast = []
     for writer in writers:
         writer.finish()
@@ -46,6 +59,50 @@ def test_a_batch_sealed_directly_holds_what_a_sealed_memtable_holds(
         segment.verify()
         fast += [exact(row) for row in read_segment(segment)]
     assert fast == slow
+
+
+def test_a_series_that_both_threads_encode_is_one_series(tmp_path: Path) -> None:
+    items = [{"variable": "t", "value": float(i % 50), "time": JANUARY_2024_US + (i ^ 1) * 1_000_000} for i in range(10_000)]
+    (writer,) = seal_table(table_of(items), [(1, "day")], lambda month: SegmentWriter(tmp_path / "one.seg", month))
+    writer.finish()
+    segment = Segment(tmp_path / "one.seg")
+    segment.verify()
+    assert segment.device_series(7) == [(b"t", KIND_NUMBER)]
+    assert [exact(row) for row in read_segment(segment)] == [exact(row) for row in ordered(expected_rows(7, items, 1))]
+
+
+def test_a_fleet_in_one_call(tmp_path: Path) -> None:
+    devices, minutes = 100, 3_000
+    names = [f"s{number:03}" for number in range(devices)]
+    times = np.repeat(NOON_US + np.arange(minutes, dtype=np.int64) * 60_000_000, devices)
+    values = np.round(np.random.default_rng(3).normal(20, 1, devices * minutes), 1)
+    table = pa.table(
+        {
+            "device": pa.DictionaryArray.from_arrays(np.tile(np.arange(devices, dtype=np.int32), minutes), names),
+            "variable": pa.DictionaryArray.from_arrays(np.zeros(devices * minutes, np.int32), ["t"]),
+            "time": times,
+            "value": values,
+        }
+    )
+    with tsengine.open(tmp_path / "data") as db:
+        for number, name in enumerate(names):
+            db.create_device(f"device {name}", serial=name, type="mutable" if number == 50 else "immutable")
+        assert db.append_arrow(table) == len(table)
+        assert db.stats()["segments"] == 1
+    with tsengine.open(tmp_path / "data") as db:
+        assert db.check().problems == []
+        for number, name in enumerate(names):
+            found = db.device(name).read("t")
+            assert (found[0] == times[::devices]).all()
+            assert (found[1] == values[number::devices]).all()
+        limited = db.create_device("limited", serial="limited", chunk_limit=10)
+        with pytest.raises(LimitError, match="10 data registers"):
+            db.append_arrow(
+                table.set_column(0, "device", pa.DictionaryArray.from_arrays(table["device"].chunk(0).indices, [*names[:99], "limited"]))
+            )
+        assert limited.count() == 0
+        assert db.device("s000").count() == minutes
+        db.device("s000").append("t", 1.0)
 
 
 def test_large_arrays_and_tables_round_trip(tmp_path: Path) -> None:

@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 from tsengine.core import batch
 from tsengine.core.calendar import TIMES, period_of, start_of
+from tsengine.core.ingest import table as ingest
 from tsengine.core.os.file import remove_file, rename_file, sync_folder
-from tsengine.core.ingest.table import Table
 from tsengine.core.store.bulk import seal_table
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
@@ -244,7 +244,7 @@ class ColumnarStore:
                 self._room.notify_all()
             return True
 
-    def load(self, tables: Iterable[tuple[Table, Targets]], log_seq: int) -> None:
+    def load(self, tables: Iterable[tuple[ingest.Table, Targets]], log_seq: int) -> None:
         """Write the rows of tables straight to segments and commit them together.
 
         Args:
@@ -260,7 +260,7 @@ class ColumnarStore:
         try:
             for table, targets in tables:
 
-                def work(make_writer: MakeWriter, table: Table = table, targets: Targets = targets) -> list[SegmentWriter]:
+                def work(make_writer: MakeWriter, table: ingest.Table = table, targets: Targets = targets) -> list[SegmentWriter]:
                     return seal_table(table, targets, make_writer)
 
                 added += self._write(work, log_seq, log_seq, tier=0)
@@ -274,9 +274,7 @@ class ColumnarStore:
             self._unlink(added)
             raise
 
-    def replace(
-        self, old: list[LiveSegment], work: Callable[[MakeWriter], list[SegmentWriter]], *, tier: int
-    ) -> list[LiveSegment]:
+    def replace(self, old: list[LiveSegment], work: Callable[[MakeWriter], list[SegmentWriter]], *, tier: int) -> list[LiveSegment]:
         """Put the segments that `work` writes in the place of old ones (the caller holds `maintenance`); return them.
 
         Tombstones that hide nothing any more are forgotten in the same commit. If `drop_points` removed one of the old segments

@@ -1,4 +1,4 @@
-"""Points and columns to batches: every rule of the wire and of the Python API, and what its refusal says."""
+"""Points to batches: every rule of the wire and of the Python API, and what its refusal says."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT, exact, expected_rows, record_of
-from tests.strategies import QUICK, TIME_MAX_US, TIME_MIN_US, any_times, points
+from tests.strategies import QUICK, TIME_MAX_US, TIME_MIN_US
 from tsengine.core import batch
-from tsengine.core.ingest.columns import from_columns, from_points
 from tsengine.core.ingest.fields import to_time_us
+from tsengine.core.ingest.points import from_points
 from tsengine.errors import InputError, LimitError
 from tsengine.ingest import decode
 from tsengine.rows import Row
@@ -333,127 +332,3 @@ def test_wire_objects_with_huge_ints_are_refused() -> None:
     for fields in ({"value": 10**400}, {"time": 10**400}):
         with pytest.raises(InputError, match="too large for a float64"):
             from_points([wire(**fields)], NOW_US, True)
-
-
-# --- whole columns -----------------------------------------------------------------------------------------------------
-
-
-def columns_of(rows: list[dict[str, Any]]) -> bytes:
-    """The same points as from_points, through from_columns."""
-
-    def coded(field: str) -> tuple[np.ndarray, list[Any]]:
-        texts: list[Any] = []
-        codes = []
-        for row in rows:
-            text = row.get(field)
-            if text is None or (field == "group" and text == ""):
-                codes.append(0)
-                continue
-            if text not in texts:
-                texts.append(text)
-            codes.append(texts.index(text) + 1)
-        return np.array(codes, np.uint32), texts
-
-    kinds, bits, texts = [], [], []
-    for row in rows:
-        value = row["value"]
-        kinds.append({float: KIND_NUMBER, int: KIND_INTEGER, bool: KIND_BOOLEAN, str: KIND_TEXT, type(None): KIND_NONE}[type(value)])
-        if isinstance(value, str):
-            texts.append(value)
-            bits.append(len(texts) - 1)
-        else:
-            bits.append(int(np.array(value).view(np.int64)) if isinstance(value, float) else int(value or 0))
-    names, variable = np.unique([row["variable"] for row in rows], return_inverse=True)
-    unit, units = coded("unit")
-    group, groups = coded("group")
-    metadata, metadatas = coded("metadata")
-    places = [row.get("location") or (math.nan, math.nan) for row in rows]
-    return from_columns(
-        np.array([row["time"] for row in rows], np.int64),
-        variable.reshape(-1).astype(np.uint32),
-        names.tolist(),
-        np.array(kinds, np.uint8),
-        np.array(bits, np.int64),
-        texts,
-        NOW_US,
-        unit=unit if units else None,
-        units=units,
-        groups=(group, groups) if groups else None,
-        lat=np.array([place[0] for place in places], np.float64),
-        lng=np.array([place[1] for place in places], np.float64),
-        metadata=metadata if metadatas else None,
-        metadatas=metadatas,
-    )
-
-
-@given(st.lists(points(any_times), min_size=1, max_size=30))
-@QUICK
-def test_columns_give_the_rows_of_the_points(rows: list[dict[str, Any]]) -> None:
-    record = columns_of(rows)
-    batch.stamp(record, 4, 9)
-    assert [exact(row) for row in batch.rows(record)] == [exact(row) for row in expected_rows(4, rows, 9, NOW_US)]
-    assert [exact(row) for row in batch.rows(record_of(4, rows, 9, NOW_US))] == [exact(row) for row in batch.rows(record)]
-
-
-def simple(**changed: Any) -> bytes:
-    arguments: dict[str, Any] = {
-        "time": np.arange(4, dtype=np.int64),
-        "variable": np.zeros(1, np.uint32),
-        "names": ["t"],
-        "kind": np.full(1, KIND_INTEGER, np.uint8),
-        "value": np.arange(4, dtype=np.int64),
-        "texts": [],
-        "received_us": NOW_US,
-    }
-    return from_columns(**{**arguments, **changed})
-
-
-COLUMN_FAULTS: list[tuple[dict[str, Any], str]] = [
-    ({"time": np.empty(0, np.int64)}, "1 to 1048576 points"),
-    ({"time": np.zeros(1_048_577, np.int64)}, "1 to 1048576 points"),
-    ({"time": np.array([0, 1, 2, TIME_MAX_US + 1])}, "years 1 to 9999"),
-    ({"time": np.array([0, 1, 2, -(2**63)])}, "years 1 to 9999"),
-    ({"variable": np.zeros(3, np.uint32)}, "variable: shape (3,)"),
-    ({"variable": np.ones(1, np.uint32)}, "variable: index 1"),
-    ({"names": []}, "variable: index 0"),
-    ({"names": ["a b"]}, "must not contain"),
-    ({"kind": np.full(3, 1, np.uint8)}, "kind: shape (3,)"),
-    ({"kind": np.full(0, 1, np.uint8)}, "kind: shape (0,)"),
-    ({"kind": np.full(1, 5, np.uint8)}, "is not the kind of a value"),
-    ({"kind": np.array([2, 2, 2, 255], np.uint8)}, "index 3: 255 is not the kind of a value"),
-    ({"value": np.arange(3)}, "value: shape (3,)"),
-    ({"kind": np.full(1, KIND_TEXT, np.uint8), "texts": ["x"]}, "value: index 1 is outside its dictionary of 1"),
-    ({"kind": np.full(1, KIND_TEXT, np.uint8)}, "value: index 0 is outside its dictionary of 0"),
-    ({"kind": np.full(1, KIND_TEXT, np.uint8), "texts": ["x"], "value": np.full(4, -1)}, "value: index -1"),
-    ({"kind": np.full(1, KIND_TEXT, np.uint8), "texts": ["x"], "value": np.full(4, 2**62)}, "outside its dictionary"),
-    ({"texts": ["x" * 6145]}, "6144 bytes"),
-    ({"unit": np.ones(1, np.uint32)}, "unit: index 1"),
-    ({"unit": np.ones(2, np.uint32), "units": ["C"]}, "unit: shape (2,)"),
-    ({"unit": np.ones(1, np.uint32), "units": ["u" * 26]}, "at most 25 characters"),
-    ({"metadata": np.full(4, 2, np.uint32), "metadatas": [{}]}, "metadata: index 2"),
-    ({"metadata": np.full(4, 1, np.uint32), "metadatas": [[]]}, "metadata must be a JSON object"),
-    ({"groups": (np.full(4, 2, np.uint32), ["g"])}, "group: index 2"),
-    ({"groups": (np.full(1, 1, np.uint32), ["g"])}, "group: shape (1,)"),
-    ({"lat": np.zeros(4)}, "lat, lng: both"),
-    ({"lat": np.zeros(3), "lng": np.zeros(3)}, "lat, lng: both"),
-    ({"lat": np.array([0, 0, 91.0, 0]), "lng": np.zeros(4)}, "index 2: location lat must be between -90 and 90"),
-    ({"lat": np.zeros(4), "lng": np.array([0, 0, 0, -181.0])}, "index 3: location lat must be between"),
-]
-
-
-@pytest.mark.parametrize(("changed", "problem"), COLUMN_FAULTS, ids=lambda part: str(part)[:40].replace("\n", " "))
-def test_columns_outside_their_limits_are_refused(changed: dict[str, Any], problem: str) -> None:
-    with pytest.raises(InputError, match=re.escape(problem)):
-        simple(**changed)
-
-
-def test_constant_columns_are_stored_once() -> None:
-    time = np.arange(10_000, dtype=np.int64)
-    record = simple(time=time, value=time, unit=np.ones(1, np.uint32), units=["C"])
-    assert len(record) < 2 * 80_000 + 300
-    assert {(row.variable, row.unit) for row in batch.rows(record)} == {("t", "C")}
-
-
-def test_a_location_with_half_a_nan_is_none() -> None:
-    rows = batch.rows(simple(lat=np.array([1.0, np.nan, 1.0, -0.0]), lng=np.array([2.0, 2.0, np.nan, 0.0])))
-    assert [(row.lat, row.lng) for row in rows] == [(1.0, 2.0), (None, None), (None, None), (0.0, 0.0)]
