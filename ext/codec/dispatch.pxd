@@ -10,6 +10,7 @@ cdef extern from "codec/table.h" nogil:
         void (*unpack)(const uint8_t* data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t* out) noexcept nogil
         void (*range)(const int64_t* values, int32_t n, int64_t* low, int64_t* high) noexcept nogil
         void (*difference)(const int64_t* values, int32_t n, int64_t* out) noexcept nogil
+        int32_t (*is_regular)(const int64_t* values, int32_t n, int64_t step) noexcept nogil
         int32_t (*changes)(const int64_t* values, int32_t n) noexcept nogil
         int64_t (*slope)(const int64_t* values, int32_t n) noexcept nogil
         void (*line_subtract)(const int64_t* values, int32_t n, int64_t slope, int64_t* out) noexcept nogil
@@ -19,9 +20,8 @@ cdef extern from "codec/table.h" nogil:
         void (*scale)(int64_t* values, int32_t n, uint64_t scale, uint64_t base) noexcept nogil
         void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t* out) noexcept nogil
         void (*prefix)(int64_t* values, int32_t n, int64_t start) noexcept nogil
-        void (*widths)(
-            const int64_t* values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t* counts
-        ) noexcept nogil
+        uint64_t (*window_codes)(const int64_t* values, int32_t n, int64_t anchor, int32_t centred, uint64_t* codes) noexcept nogil
+        int32_t (*window_outside)(const uint64_t* codes, int32_t n, int32_t width, uint64_t* inside) noexcept nogil
         int32_t (*decimal_encode)(
             const double* values, int32_t n, int32_t exponent, int32_t single, int64_t* out, uint64_t* wrong
         ) noexcept nogil

@@ -40,7 +40,7 @@ cdef enum:
     # two are seen whole.
     SAMPLE_STEP = 5
     MEDIAN_SAMPLES = 15
-    DIVISOR_SAMPLES = 32
+    DIVISOR_SAMPLES = 12
 
 # Residual range where the sums of the slope cannot overflow.
 cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
@@ -50,6 +50,8 @@ FORMS = ("base", "delta", "turn", "line")
 
 # How the residuals of one candidate form are packed.
 cdef struct Plan:
+    int64_t low         # of all values
+    int32_t full_width  # bits of the whole range
     int64_t base        # value that is packed as 0
     int32_t width       # bits of a packed residual
     int64_t bits        # estimated size
@@ -126,15 +128,16 @@ cdef inline int64_t patch_bits(int32_t count, int32_t n, int32_t high_width) noe
     return 24 + positions_bits(count, n) + count * (high_width + PATCH_PENALTY)
 
 
-# Improve the plan by a narrower window above or around `anchor`, if the values outside are few enough.
-cdef void plan_windows(const int64_t* values, int32_t n, int32_t step, int64_t anchor, bint is_centred, Plan* plan) noexcept nogil:
-    cdef uint16_t[65] counts
-    cdef int32_t width, top = 64, outside = 0
+# Improve the plan of n values, of which these are every step-th, by a narrower window above or around `anchor`, if the values outside
+# are few enough. Only widths that some value needs are tried: those between them cost more.
+cdef void plan_windows(
+    const int64_t* values, int32_t count, int32_t step, int32_t n, int64_t anchor, bint is_centred, Plan* plan
+) noexcept nogil:
+    cdef uint64_t[BLOCK_POINTS] codes
+    cdef uint64_t inside = kernels.window_codes(values, count, anchor, is_centred, codes)
+    cdef int32_t top = bit_length(inside), width = top, outside = 0
     cdef int64_t bits
-    kernels.widths(values, n, step, anchor, is_centred, counts)
-    while top > 0 and counts[top] == 0:
-        top -= 1
-    for width in range(top, -1, -1):
+    while True:
         bits = <int64_t> n * width
         if outside:
             bits += patch_bits(outside * step, n, top - width + 1)
@@ -145,35 +148,52 @@ cdef void plan_windows(const int64_t* values, int32_t n, int32_t step, int64_t a
             plan.is_centred = is_centred
             if is_centred and width:
                 plan.base = <int64_t> (<uint64_t> anchor - (<uint64_t> 1 << (width - 1)))
-        outside += counts[width]
+        if width == 0:
+            return
+        outside = kernels.window_outside(codes, count, width - 1, &inside)
         if outside * step > n // 4:
             return
+        width = bit_length(inside)
 
 
 # The whole range, without patches.
-cdef void plan_range(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
-    cdef int64_t high
-    kernels.range(values, n, &plan.base, &high)
-    plan.width = bit_length(<uint64_t> high - <uint64_t> plan.base)
+cdef inline void plan_range(int64_t low, int64_t high, int32_t n, Plan* plan) noexcept nogil:
+    plan.low = low
+    plan.full_width = bit_length(<uint64_t> high - <uint64_t> low)
+    plan.base = low
+    plan.width = plan.full_width
     plan.bits = <int64_t> n * plan.width
     plan.is_centred = False
 
 
-# Estimate a candidate on a sample.
-cdef void plan_sample(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
-    cdef int32_t step = SAMPLE_STEP if n >= 256 else 1
-    plan_range(values, n, plan)
-    if plan.width:
-        plan_windows(values, n, step, plan.base, False, plan)
-        plan_windows(values, n, step, median(values, n), True, plan)
+# Estimate a candidate, whose lowest and highest value are known, on a sample.
+cdef void plan_sample(const int64_t* values, int32_t n, int64_t low, int64_t high, Plan* plan) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] sample
+    cdef int32_t i, count = n, step = 1
+    plan_range(low, high, n, plan)
+    if plan.width == 0:
+        return
+    if n >= 256:
+        step = SAMPLE_STEP
+        count = (n + step - 1) // step
+        for i in range(count):
+            sample[i] = values[i * step]
+        plan_windows(sample, count, step, n, low, False, plan)
+        plan_windows(sample, count, step, n, median(values, n), True, plan)
+    else:
+        plan_windows(values, n, 1, n, low, False, plan)
+        plan_windows(values, n, 1, n, median(values, n), True, plan)
 
 
 # Plan the winner on all values, with the kind of window that was best on the sample.
 cdef void plan_all(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
     cdef bint is_centred = plan.is_centred
-    plan_range(values, n, plan)
+    plan.base = plan.low
+    plan.width = plan.full_width
+    plan.bits = <int64_t> n * plan.width
+    plan.is_centred = False
     if plan.width:
-        plan_windows(values, n, 1, median(values, n) if is_centred else plan.base, is_centred, plan)
+        plan_windows(values, n, 1, n, median(values, n) if is_centred else plan.low, is_centred, plan)
 
 
 # ---- encoding ----
@@ -202,7 +222,7 @@ cdef uint8_t* residuals_encode(const int64_t* values, int32_t n, Plan* plan, uin
     cdef int64_t[BLOCK_POINTS] highs
     cdef uint64_t residual, limit = low_bits(plan.width), all_highs = 0
     cdef int32_t i, count = 0, high_width = 0
-    if plan.width < 64:
+    if plan.width < plan.full_width or plan.is_centred:
         for i in range(n):
             residual = <uint64_t> values[i] - <uint64_t> plan.base
             if residual > limit:
@@ -249,6 +269,14 @@ cdef int64_t runs_encode(const int64_t* values, int32_t n, int32_t count, uint8_
     return cursor - out
 
 
+# Whether all values have the same distance from the one before. Most that have not show it in the first three.
+cdef inline bint is_regular(const int64_t* values, int32_t n) noexcept nogil:
+    cdef uint64_t step = <uint64_t> values[1] - <uint64_t> values[0]
+    if n > 2 and <uint64_t> values[2] - <uint64_t> values[1] != step:
+        return False
+    return kernels.is_regular(values, n, <int64_t> step)
+
+
 cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint with_runs) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] shifted
     cdef int64_t[BLOCK_POINTS] scaled
@@ -261,19 +289,15 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     cdef uint8_t* cursor = out + 1
     cdef Plan plan, best
     cdef uint64_t divisor
-    cdef int64_t origin = values[0], low, high, slope = 0, size, size_runs
+    cdef int64_t origin = values[0], step, low, high, slope = 0, size, size_runs
     cdef int32_t changes, form = FORM_BASE
+    cdef bint has_runs
 
-    kernels.range(values, n, &low, &high)
-    if low == high:
-        out[0] = FORM_BASE
-        return put_varint(cursor, zigzag(origin)) - out
-    kernels.difference(values, n, steps)
-    kernels.range(steps, n, &low, &high)
-    if low == high:
-        out[0] = FORM_DELTA
+    if n == 1 or is_regular(values, n):
+        step = <int64_t> (<uint64_t> values[1] - <uint64_t> origin) if n > 1 else 0
+        out[0] = FORM_DELTA if step else FORM_BASE
         cursor = put_varint(cursor, zigzag(origin))
-        return put_varint(cursor, zigzag(low)) - out
+        return (put_varint(cursor, zigzag(step)) if step else cursor) - out
 
     changes = kernels.changes(values, n)
     kernels.shift(values, n, origin, shifted)
@@ -282,36 +306,41 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     if divisor > 1:
         residuals = scaled
     chosen = residuals
-    plan_sample(residuals, n, &best)
-
     kernels.range(residuals, n, &low, &high)
-    if -LINE_LIMIT < low and high < LINE_LIMIT:
+    plan_sample(residuals, n, low, high, &best)
+
+    # Runs are what mostly equal values become; no line and no turn comes near them.
+    has_runs = with_runs and changes < n // 8
+    if not has_runs and -LINE_LIMIT < low and high < LINE_LIMIT:
         slope = kernels.slope(residuals, n)
         if slope:
             kernels.line_subtract(residuals, n, slope, line)
-            plan_sample(line, n, &plan)
+            kernels.range(line, n, &low, &high)
+            plan_sample(line, n, low, high, &plan)
             plan.bits += 24
             if plan.bits < best.bits:
                 best = plan
                 chosen = line
                 form = FORM_LINE
-    if divisor > 1:
-        kernels.difference(residuals, n, steps)
-    plan_sample(steps, n, &plan)
+    kernels.difference(residuals, n, steps)
+    kernels.range(steps, n, &low, &high)
+    plan_sample(steps, n, low, high, &plan)
     plan.bits += 16
     if plan.bits < best.bits:
         best = plan
         chosen = steps
         form = FORM_DELTA
-    kernels.difference(steps, n, turns)
-    turns[1] = turns[2]
-    turns[0] = turns[2]
-    plan_sample(turns, n, &plan)
-    plan.bits += 32
-    if plan.bits < best.bits:
-        best = plan
-        chosen = turns
-        form = FORM_TURN
+    if not has_runs:
+        kernels.difference(steps, n, turns)
+        turns[1] = turns[2]
+        turns[0] = turns[2]
+        kernels.range(turns, n, &low, &high)
+        plan_sample(turns, n, low, high, &plan)
+        plan.bits += 32
+        if plan.bits < best.bits:
+            best = plan
+            chosen = turns
+            form = FORM_TURN
 
     plan_all(chosen, n, &best)
     out[0] = <uint8_t> form
@@ -329,7 +358,7 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
         cursor = put_varint(cursor, zigzag(best.base))
     size = residuals_encode(chosen, n, &best, out, cursor) - out
 
-    if with_runs and changes < n // 8 and changes < size:
+    if has_runs and changes < size:
         size_runs = runs_encode(values, n, changes + 1, runs)
         if size_runs < size:
             memcpy(out, runs, <size_t> size_runs)

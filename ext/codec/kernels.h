@@ -269,6 +269,14 @@ static void KERNEL(difference)(const int64_t *values, int32_t n, int64_t *restri
     out[0] = out[1];
 }
 
+/* Whether values[i] == values[i - 1] + step for all. */
+static int32_t KERNEL(is_regular)(const int64_t *values, int32_t n, int64_t step) {
+    uint64_t wrong = 0;
+    for (int32_t i = 1; i < n; i++)
+        wrong |= ((uint64_t)values[i] - (uint64_t)values[i - 1]) ^ (uint64_t)step;
+    return wrong == 0;
+}
+
 /* How often a value differs from the one before. */
 static int32_t KERNEL(changes)(const int64_t *values, int32_t n) {
     uint64_t count = 0;
@@ -372,26 +380,35 @@ static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
     }
 }
 
-/* Count, over every step-th value, the width of the window that would just hold it: [anchor, anchor + 2^w), or, centred,
- * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. The step is odd. Two tables, as neighbours often share a width. */
-static void KERNEL(widths)(const int64_t *values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t *counts) {
-    uint16_t odd[65] = {0};
-    memset(counts, 0, 65 * sizeof(uint16_t));
+/* Codes whose bit length is the width of the window that just holds values[i]: [anchor, anchor + 2^w), or, centred,
+ * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. Returns all codes or-ed. */
+static uint64_t KERNEL(window_codes)(const int64_t *values, int32_t n, int64_t anchor, int32_t centred, uint64_t *restrict codes) {
+    uint64_t all = 0;
     if (centred)
-        for (int32_t i = 0; i < n; i += step) {
+        for (int32_t i = 0; i < n; i++) {
             uint64_t beside = (uint64_t)values[i] - (uint64_t)anchor;
-            uint64_t folded = beside ^ (uint64_t)((int64_t)beside >> 63);
-            int32_t width = 65 - __builtin_clzll(folded | 1) - (folded == 0) - (beside == 0);
-            (i & 1 ? odd : counts)[width]++;
+            uint64_t folded = beside ^ (0 - (beside >> 63));
+            codes[i] = folded << 1 | (beside != 0);
+            all |= codes[i];
         }
     else
-        for (int32_t i = 0; i < n; i += step) {
-            uint64_t above = (uint64_t)values[i] - (uint64_t)anchor;
-            int32_t width = 64 - __builtin_clzll(above | 1) - (above == 0);
-            (i & 1 ? odd : counts)[width]++;
+        for (int32_t i = 0; i < n; i++) {
+            codes[i] = (uint64_t)values[i] - (uint64_t)anchor;
+            all |= codes[i];
         }
-    for (int32_t width = 0; width <= 64; width++)
-        counts[width] = (uint16_t)(counts[width] + odd[width]);
+    return all;
+}
+
+/* How many codes have more bits than the width, which is below 64; `inside` gets the others or-ed. */
+static int32_t KERNEL(window_outside)(const uint64_t *codes, int32_t n, int32_t width, uint64_t *inside) {
+    uint64_t count = 0, all = 0;
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t fits = 0 - (uint64_t)(codes[i] >> width == 0);
+        count += fits;
+        all |= codes[i] & fits;
+    }
+    *inside = all;
+    return n + (int32_t)count;
 }
 
 /* ---- floats ---- */
@@ -538,6 +555,7 @@ static const Kernels KERNEL(table) = {
     KERNEL(unpack),
     KERNEL(range),
     KERNEL(difference),
+    KERNEL(is_regular),
     KERNEL(changes),
     KERNEL(slope),
     KERNEL(line_subtract),
@@ -547,7 +565,8 @@ static const Kernels KERNEL(table) = {
     KERNEL(scale),
     KERNEL(ramp),
     KERNEL(prefix),
-    KERNEL(widths),
+    KERNEL(window_codes),
+    KERNEL(window_outside),
     KERNEL(decimal_encode),
     KERNEL(decimal_decode),
     KERNEL(ordered_encode),

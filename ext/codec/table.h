@@ -23,6 +23,7 @@ typedef struct {
     void (*unpack)(const uint8_t *data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t *out);
     void (*range)(const int64_t *values, int32_t n, int64_t *low, int64_t *high);
     void (*difference)(const int64_t *values, int32_t n, int64_t *out);
+    int32_t (*is_regular)(const int64_t *values, int32_t n, int64_t step);
     int32_t (*changes)(const int64_t *values, int32_t n);
     int64_t (*slope)(const int64_t *values, int32_t n);
     void (*line_subtract)(const int64_t *values, int32_t n, int64_t slope, int64_t *out);
@@ -32,7 +33,8 @@ typedef struct {
     void (*scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t base);
     void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t *out);
     void (*prefix)(int64_t *values, int32_t n, int64_t start);
-    void (*widths)(const int64_t *values, int32_t n, int32_t step, int64_t anchor, int32_t centred, uint16_t *counts);
+    uint64_t (*window_codes)(const int64_t *values, int32_t n, int64_t anchor, int32_t centred, uint64_t *codes);
+    int32_t (*window_outside)(const uint64_t *codes, int32_t n, int32_t width, uint64_t *inside);
     int32_t (*decimal_encode)(const double *values, int32_t n, int32_t exponent, int32_t single, int64_t *out, uint64_t *wrong);
     void (*decimal_decode)(const int64_t *values, int32_t n, int32_t exponent, int32_t single, double *out);
     void (*ordered_encode)(const double *values, int32_t n, int64_t *out);

@@ -49,11 +49,14 @@ cdef class BlockEncoder:
     cdef int ensure(self, int64_t size) except -1 nogil
     cdef int put_integers(self, const int64_t* values, int32_t n) except -1 nogil
     cdef int put_numbers(self, const double* values, int32_t n, int32_t* hint) except -1 nogil
+    cdef int put_received(self, const Columns* columns) except -1 nogil
+    cdef int put_string_column(self, const uint32_t* column, int64_t step, int32_t n, StringMap map) except -1 nogil
     cdef int put_strings(self, int32_t n, StringMap map) except -1 nogil
     cdef int put_lengths(self, int32_t n) except -1 nogil
     cdef bint is_unique_text(self, int32_t n, StringMap map) noexcept nogil
     cdef int put_value(self, const Columns* columns, uint8_t kind, StringMap map) except -1 nogil
     cdef int put_group(self, const Columns* columns, StringMap map) except -1 nogil
+    cdef int put_mixed_group(self, const Columns* columns, const int64_t* highs, StringMap map) except -1 nogil
     cdef int put_location(self, const Columns* columns) except -1 nogil
 
 

@@ -60,6 +60,9 @@ cdef enum:
     LOCATIONS_SOME = 1          # integers: 1 where there is one; then as above, absent ones repeat the one before
 
 
+cdef int64_t EXPONENT_BITS = <int64_t> 0x7FF << 52         # all of them set: NaN or infinite
+
+
 # --- statistics ---------------------------------------------------------------------------------------------------
 
 cdef inline double as_number(int64_t bits) noexcept nogil:
@@ -81,24 +84,58 @@ cdef extern from *:
     ctypedef long long int128 "tsengine_int128"
 
 
+cdef inline double lower(double value, double low) noexcept nogil:
+    return value if value < low else low
+
+
+cdef inline double higher(double value, double high) noexcept nogil:
+    return value if value > high else high
+
+
+cdef void number_range(const int64_t* values, int64_t n, double* low, double* high) noexcept nogil:
+    """Set the smallest and largest value, NaN left out; of 0.0 and -0.0 the first counts.
+
+    In four parts side by side: one comparison waits for the one before it.
+    """
+    cdef double[4] lows
+    cdef double[4] highs
+    cdef int64_t quarter = n // 4, i
+    cdef int part
+    for part in range(4):
+        lows[part] = INFINITY
+        highs[part] = -INFINITY
+    for i in range(quarter):
+        for part in range(4):
+            lows[part] = lower(as_number(values[part * quarter + i]), lows[part])
+            highs[part] = higher(as_number(values[part * quarter + i]), highs[part])
+    for i in range(4 * quarter, n):
+        lows[3] = lower(as_number(values[i]), lows[3])
+        highs[3] = higher(as_number(values[i]), highs[3])
+    low[0] = lower(lows[3], lower(lows[2], lower(lows[1], lows[0])))
+    high[0] = higher(highs[3], higher(highs[2], higher(highs[1], highs[0])))
+
+
+cdef bint all_finite(const int64_t* values, int64_t n) noexcept nogil:
+    cdef int64_t wrong = 0, i
+    for i in range(n):
+        wrong |= (values[i] & EXPONENT_BITS) == EXPONENT_BITS
+    return not wrong
+
+
 cdef void number_stats(const int64_t* values, int64_t n, BlockStats* stats) noexcept nogil:
-    cdef double low = INFINITY, high = -INFINITY, total = 0, lost = 0, value, before, part
+    cdef double low, high, total = 0, lost = 0, value, before, part
+    cdef bint finite = all_finite(values, n)
     cdef int64_t i
+    number_range(values, n, &low, &high)
     for i in range(n):
         value = as_number(values[i])
-        if not isfinite(value):
-            stats.flags |= STATS_NOT_FINITE
-            if isnan(value):
-                continue
-        low = value if value < low else low
-        high = value if value > high else high
-        if isfinite(value):
+        if finite or isfinite(value):
             # Knuth's two-sum: `lost` collects exactly what each rounding of `total` dropped.
             before = total
             total = before + value
             part = total - before
             lost += (before - (total - part)) + (value - part)
-    if not isfinite(total):
+    if not finite or not isfinite(total):
         stats.flags |= STATS_NOT_FINITE
     stats.minimum = as_bits(low)
     stats.maximum = as_bits(high)
@@ -148,17 +185,21 @@ cdef inline int64_t varint_put(uint8_t* out, uint64_t value) noexcept nogil:
     return size + 1
 
 
+cdef inline bint is_constant(const uint32_t* column, int64_t step, int64_t n) noexcept nogil:
+    cdef uint32_t wrong = 0
+    cdef int64_t i
+    if step == 1:
+        for i in range(n):
+            wrong |= column[i] ^ column[0]
+    elif step:
+        return False
+    return not wrong
+
+
 cdef inline void widen(const uint32_t* column, int64_t step, int64_t n, int64_t* cells) noexcept nogil:
     cdef int64_t i
     for i in range(n):
         cells[i] = column[i * step]
-
-
-cdef inline bint all_zero(const int64_t* cells, int64_t n) noexcept nogil:
-    cdef int64_t seen = 0, i
-    for i in range(n):
-        seen |= cells[i]
-    return seen == 0
 
 
 cdef class BlockEncoder:
@@ -187,18 +228,15 @@ cdef class BlockEncoder:
         start[STREAM_SEQUENCE] = self.end
         self.put_integers(<const int64_t*> columns.sequence, n)
         start[STREAM_RECEIVED] = self.end
-        widen(columns.received, columns.received_step, n, self.cells)
-        self.put_integers(self.cells, n)
+        self.put_received(columns)
         start[STREAM_UNIT] = self.end
-        widen(columns.unit, columns.unit_step, n, self.cells)
-        self.put_strings(n, map)
+        self.put_string_column(columns.unit, columns.unit_step, n, map)
         start[STREAM_GROUP] = self.end
         self.put_group(columns, map)
         start[STREAM_LOCATION] = self.end
         self.put_location(columns)
         start[STREAM_METADATA] = self.end
-        widen(columns.metadata, columns.metadata_step, n, self.cells)
-        self.put_strings(n, map)
+        self.put_string_column(columns.metadata, columns.metadata_step, n, map)
         start[STREAM_COUNT] = self.end
 
         header[0] = 0
@@ -253,12 +291,34 @@ cdef class BlockEncoder:
             self.put_strings(n, map)
         return 0
 
+    cdef int put_received(self, const Columns* columns) except -1 nogil:
+        cdef int32_t n = <int32_t> columns.count
+        if is_constant(columns.received, columns.received_step, n):
+            n = 1           # one value and n equal ones are the same bytes
+        widen(columns.received, columns.received_step, n, self.cells)
+        return self.put_integers(self.cells, n)
+
+    cdef int put_string_column(self, const uint32_t* column, int64_t step, int32_t n, StringMap map) except -1 nogil:
+        """Write the strings whose numbers + 1 are in the column (0 = none); write nothing if there is none."""
+        if not is_constant(column, step, n):
+            widen(column, step, n, self.cells)
+            return self.put_strings(n, map)
+        if column[0] == 0:
+            return 0
+        self.cells[0] = column[0]
+        if n == 1:
+            return self.put_strings(1, map)
+        map.reserve()
+        self.ensure(1)
+        self.buffer[self.end] = STRINGS_DICTIONARY
+        self.end += 1
+        self.cells[0] = map.get(column[0] - 1) + 1
+        return self.put_integers(self.cells, 1)
+
     cdef int put_strings(self, int32_t n, StringMap map) except -1 nogil:
-        """Write the strings whose numbers + 1 are in `cells` (0 = none); write nothing if there is none."""
+        """Write the strings whose numbers + 1 are in `cells` (0 = none), some of them at least."""
         cdef int64_t i, size, last = 0, mapped = 0
         cdef uint32_t number
-        if all_zero(self.cells, n):
-            return 0
         map.reserve()
         self.ensure(1)
         if not self.is_unique_text(n, map):
@@ -313,27 +373,37 @@ cdef class BlockEncoder:
 
     cdef int put_group(self, const Columns* columns, StringMap map) except -1 nogil:
         cdef int32_t n = <int32_t> columns.count
-        cdef bint all_auto = True, all_hex = True
-        cdef const GroupCell* cell
+        cdef int64_t highs[BLOCK_POINTS]
+        cdef const GroupCell* cell = columns.group
+        cdef uint32_t form = cell.form, differs = 0
         cdef int64_t i
+        for i in range(n):
+            differs |= cell.form ^ form
+            highs[i] = <int64_t> cell.high
+            self.cells[i] = cell.low
+            cell += columns.group_step
         self.ensure(1)
-        for i in range(n):
-            cell = columns.group + i * columns.group_step
-            all_auto &= cell.form == GROUP_AUTO
-            all_hex &= cell.form == GROUP_HEX
-        self.buffer[self.end] = GROUPS_AUTO if all_auto else GROUPS_HEX if all_hex else GROUPS_MIXED
+        if differs or form == GROUP_TEXT:
+            return self.put_mixed_group(columns, highs, map)
+        self.buffer[self.end] = GROUPS_AUTO if form == GROUP_AUTO else GROUPS_HEX
         self.end += 1
-        if not all_auto and not all_hex:
-            for i in range(n):
-                self.cells[i] = (columns.group + i * columns.group_step).form
-            self.put_integers(self.cells, n)
-        if not all_auto:
-            for i in range(n):
-                self.cells[i] = <int64_t> (columns.group + i * columns.group_step).high
-            self.put_integers(self.cells, n)
+        if form == GROUP_HEX:
+            self.put_integers(highs, n)
+        return self.put_integers(self.cells, n)
+
+    cdef int put_mixed_group(self, const Columns* columns, const int64_t* highs, StringMap map) except -1 nogil:
+        """Write groups of several forms, whose low parts are in `cells`."""
+        cdef int32_t n = <int32_t> columns.count
+        cdef int64_t forms[BLOCK_POINTS]
+        cdef int64_t i
         for i in range(n):
-            cell = columns.group + i * columns.group_step
-            self.cells[i] = map.get(cell.low) if cell.form == GROUP_TEXT else cell.low
+            forms[i] = (columns.group + i * columns.group_step).form
+            if forms[i] == GROUP_TEXT:
+                self.cells[i] = map.get(<uint32_t> self.cells[i])
+        self.buffer[self.end] = GROUPS_MIXED
+        self.end += 1
+        self.put_integers(forms, n)
+        self.put_integers(highs, n)
         return self.put_integers(self.cells, n)
 
     cdef int put_location(self, const Columns* columns) except -1 nogil:
@@ -343,14 +413,15 @@ cdef class BlockEncoder:
         cdef int64_t present = 0, i
         cdef int32_t hint
         for i in range(n):
-            self.cells[i] = not isnan((columns.location + i * columns.location_step).lat)
-            present += self.cells[i]
+            present += not isnan((columns.location + i * columns.location_step).lat)
         if present == 0:
             return 0
         self.ensure(1)
         self.buffer[self.end] = LOCATIONS_ALL if present == n else LOCATIONS_SOME
         self.end += 1
         if present < n:
+            for i in range(n):
+                self.cells[i] = not isnan((columns.location + i * columns.location_step).lat)
             self.put_integers(self.cells, n)
         last.lat = last.lng = 0
         for i in range(n):

@@ -13,9 +13,10 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable
+from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.os.file cimport file_write
 from tsengine.core.store.block cimport BlockEncoder
-from tsengine.core.store.points cimport Columns, StringMap
+from tsengine.core.store.points cimport Columns, PointBuffer, StringMap
 from tsengine.core.store.segment cimport (
     NO_DICTIONARY,
     SEGMENT_HEADER_BYTES,
@@ -130,6 +131,15 @@ cdef class SegmentWriter:
             self.point_count += columns.count
             self.put(self.encoder.buffer + self.encoder.begin, entry.length)
         return 0
+
+    def add_points(self, device: int, name: bytes, points: PointBuffer) -> None:
+        """Append a series with all points of a buffer, which are in order and of this writer's month."""
+        cdef Columns columns
+        cdef int64_t at
+        self.begin_series(device, name, len(name), points.kind)
+        for at in range(0, points.count, BLOCK_POINTS):
+            points.view(at, min(<int64_t> BLOCK_POINTS, points.count - at), &columns)
+            self.add_block(&columns, points.kind, points.strings)
 
     cdef int copy_block(self, Segment segment, int64_t block) except -1:
         """Take a block of another segment over byte for byte, with the dictionary it names."""
