@@ -148,14 +148,15 @@ cdef class Column:
         return True
 
 
-cdef int64_t find_users(const Cells* cells, int64_t count, int64_t size, int64_t* users) noexcept nogil:
+cdef int64_t find_users(const Cells* of, int64_t count, int64_t size, int64_t* users) noexcept nogil:
     """Note for each code the first row that uses it, + 1; return a row whose code is outside 0 .. size - 1, or -1."""
+    cdef Cells cells = of[0]                    # a copy, which writing to `users` cannot change: the compiler keeps it in registers
     cdef const int32_t* codes = <const int32_t*> cells.data + cells.first
     cdef int64_t row
     if cells.data == NULL:
         return -1
     for row in range(count):
-        if is_set(cells, row):
+        if is_set(&cells, row):
             if not 0 <= codes[row] < size:
                 return row
             if users[codes[row]] == 0:
@@ -263,14 +264,16 @@ cdef class Table:
         return 0
 
     cdef int take_values(self, Column column, uint8_t kind) except -1:
+        cdef Cells cells = column.cells
+        cdef uint8_t* kinds = self.kinds
         cdef int64_t row, clash = -1
         with nogil:
             for row in range(self.count):
-                if is_set(&column.cells, row):
-                    if self.kinds[row] != KIND_NONE:
+                if is_set(&cells, row):
+                    if kinds[row] != KIND_NONE:
                         clash = row
                         break
-                    self.kinds[row] = kind
+                    kinds[row] = kind
         if clash >= 0:
             raise InputError(f"row {clash} has two values; each row takes one of 'value', 'value_bool' and 'value_text'", index=clash)
         return 0
@@ -500,35 +503,44 @@ cdef void gather_values(Table table, uint8_t kind, const uint32_t* rows, int64_t
             out[i] = value_of(table, kind, row_at(rows, i))
 
 
-cdef void gather_strings(const Cells* cells, const uint32_t* numbers, const uint32_t* rows, int64_t count, uint32_t* out) noexcept nogil:
+cdef void gather_strings(const Cells* of, const uint32_t* numbers, const uint32_t* rows, int64_t count, uint32_t* out) noexcept nogil:
     """Write string numbers + 1, 0 where a cell is not set."""
+    cdef Cells cells = of[0]                    # as in find_users
     cdef const int32_t* codes = <const int32_t*> cells.data + cells.first
     cdef int64_t i, row
     for i in range(count):
         row = row_at(rows, i)
-        out[i] = numbers[codes[row * cells.step]] if is_set(cells, row) else 0
+        out[i] = numbers[codes[row * cells.step]] if is_set(&cells, row) else 0
 
 
 cdef void gather_groups(Column column, const uint32_t* rows, int64_t count, GroupCell* out) noexcept nogil:
-    """Write groups; those of 12 bytes are read big-endian, so that a counter at their end counts up in `low`."""
-    cdef const Cells* cells = &column.cells
-    cdef const uint8_t* packed
+    cdef Cells cells = column.cells
+    cdef const GroupCell* groups = column.groups
+    cdef const int32_t* codes = <const int32_t*> cells.data + cells.first
     cdef int64_t i, row
-    cdef uint64_t high
-    cdef uint32_t low
+    if groups == NULL and cells.valid == NULL:
+        for i in range(count):
+            unpack_group(cells.data + 12 * (cells.first + row_at(rows, i) * cells.step), &out[i])
+        return
     for i in range(count):
         row = row_at(rows, i)
-        if not is_set(cells, row):
+        if not is_set(&cells, row):
             memset(&out[i], 0, sizeof(GroupCell))               # GROUP_AUTO
-        elif column.groups != NULL:
-            out[i] = column.groups[(<const int32_t*> cells.data)[cells.first + row * cells.step]]
+        elif groups != NULL:
+            out[i] = groups[codes[row * cells.step]]
         else:
-            packed = cells.data + 12 * (cells.first + row * cells.step)
-            memcpy(&high, packed, 8)
-            memcpy(&low, packed + 8, 4)
-            out[i].high = be64toh(high)
-            out[i].low = be32toh(low)
-            out[i].form = GROUP_HEX
+            unpack_group(cells.data + 12 * (cells.first + row * cells.step), &out[i])
+
+
+cdef inline void unpack_group(const uint8_t* packed, GroupCell* out) noexcept nogil:
+    """Read 12 bytes big-endian, so that a counter at their end counts up in `low`."""
+    cdef uint64_t high
+    cdef uint32_t low
+    memcpy(&high, packed, 8)
+    memcpy(&low, packed + 8, 4)
+    out.high = be64toh(high)
+    out.low = be32toh(low)
+    out.form = GROUP_HEX
 
 
 cdef void gather_locations(Table table, const uint32_t* rows, int64_t count, LocationCell* out) noexcept nogil:
