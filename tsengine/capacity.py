@@ -63,10 +63,18 @@ class DeviceState:
         self._check_window(batch.time_bounds_of(record), now_us)
         return self._count_in(batch.count_of(record), batch.period_counts(record, self.info.chunk_period))
 
-    def reserve_part(self, table: Table, part: int, now_us: int) -> None:
-        """Count a part of a table in that is to be loaded into segments, or refuse it whole; raises as `reserve`."""
+    def reserve_part(self, table: Table, part: int, now_us: int) -> tuple[int, str | None]:
+        """Count a part of a table in that is to be loaded into segments, or refuse it whole; raises as `reserve`.
+
+        Returns:
+            the sequence of its first point, and the chunk period.
+        """
+        period = self.info.chunk_period
         self._check_window(table.time_bounds(part), now_us)
-        self._count_in(table.part_size(part), table.period_counts(part, self.info.chunk_period))
+        self._count_in(table.part_size(part), table.period_counts(part, period))
+        first = self.next_sequence
+        self.next_sequence += table.part_size(part)
+        return first, period
 
     def _count_in(self, count: int, added: dict[int, int]) -> dict[int, int]:
         self._check_limits(added, count)

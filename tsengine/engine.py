@@ -31,7 +31,7 @@ from tsengine.fleet import Fleet
 from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, LOAD_ROWS, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.store.catalog import Catalog
-from tsengine.store.columnar import ColumnarStore
+from tsengine.store.columnar import ColumnarStore, Targets
 from tsengine.store.compaction import Progress, compact_all, compact_one
 from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
@@ -249,35 +249,33 @@ class Engine(Fleet):
         self.check_open()
         states: dict[int, DeviceState] = {}
         registers: list[tuple[Table, list[int]]] = []
-        with self._load_lock, ExitStack() as locked:
 
-            def reserved() -> Iterator[tuple[Table, list[tuple[int, str | None] | None]]]:
-                for table in tables:
-                    targets: list[tuple[int, str | None] | None] = []
-                    for part in range(table.part_count):
-                        number = table.part_device(part)
-                        state = states.get(number)
-                        if state is None:
-                            state = states[number] = locked.enter_context(self.locked_state(number))
-                            self.settle(number)
-                        if state.info.type == "mutable":
-                            targets.append(None)
-                            continue
-                        state.reserve_part(table, part, self.clock.now_us())
-                        targets.append((state.next_sequence, state.info.chunk_period))
-                        state.next_sequence += table.part_size(part)
-                    left_out = [part for part, target in enumerate(targets) if target is None]
-                    if left_out:
-                        registers.append((table, left_out))
-                    if len(left_out) < len(targets):
-                        yield table, targets
+        def reserved() -> Iterator[tuple[Table, Targets]]:
+            for table in tables:
+                targets: Targets = []
+                for part in range(table.part_count):
+                    number = table.part_device(part)
+                    state = states.get(number)
+                    if state is None:
+                        state = states[number] = self._lock_state(number)
+                        self.settle(number)
+                    targets.append(state.reserve_part(table, part, self.clock.now_us()) if state.info.type == "immutable" else None)
+                left_out = [part for part, target in enumerate(targets) if target is None]
+                if left_out:
+                    registers.append((table, left_out))
+                if len(left_out) < len(targets):
+                    yield table, targets
 
+        with self._load_lock:
             try:
                 self.columnar.load(reserved(), self.log.applied_seq)
             except BaseException:
                 for number in states:
                     self.forget_state(number)  # it counted in what was not stored
                 raise
+            finally:
+                for state in states.values():
+                    state.lock.release()
         for table, parts in registers:
             self._log_parts(table, parts, sync=sync)
 
@@ -316,12 +314,20 @@ class Engine(Fleet):
     @contextmanager
     def locked_state(self, number: int) -> Iterator[DeviceState]:
         """Hold the lock of a device's state; until it is released no other write of the device is staged."""
+        state = self._lock_state(number)
+        try:
+            yield state
+        finally:
+            state.lock.release()
+
+    def _lock_state(self, number: int) -> DeviceState:
+        """Return the device's state with its lock held."""
         while True:
             state = self.state(number)
-            with state.lock:
-                if not state.is_stale:
-                    yield state
-                    return
+            state.lock.acquire()
+            if not state.is_stale:
+                return state
+            state.lock.release()
 
     def state(self, number: int) -> DeviceState:
         """Return the device's state for writing, loaded at first use."""
@@ -369,7 +375,7 @@ class Engine(Fleet):
         from tsengine.arrow_input import read_tables
 
         def assign(whole: Table) -> None:
-            whole.assign([None if text is None else self.device(text).number for text in whole.devices()])
+            whole.assign(self.numbers(whole.devices()))
 
         return self.write_tables(read_tables(table, self.clock.now_us(), LOAD_ROWS, with_device=True), assign, sync=sync)
 

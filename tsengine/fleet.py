@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -130,6 +130,19 @@ class Fleet(ABC):
         if info is None:
             raise NotFoundError(f"no device has the id or serial {id_or_serial!r}")
         return self.device_of(info)
+
+    def numbers(self, ids_or_serials: Sequence[str | None]) -> list[int | None]:
+        """Return the store's own number of each device; None for None.
+
+        Raises:
+            NotFoundError: there is no such device.
+        """
+        self.check_open()
+        numbers = self.catalog.numbers(ids_or_serials)
+        for text, number in zip(ids_or_serials, numbers, strict=True):
+            if number is None and text is not None:
+                raise NotFoundError(f"no device has the id or serial {text!r}")
+        return numbers
 
     def devices(
         self,

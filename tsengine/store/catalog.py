@@ -26,6 +26,9 @@ from tsengine.types import DeviceInfo, DeviceType, Parameter, Tag, Token
 
 FORMAT_VERSION = 1
 
+ID_BYTES_MAX = 64
+"""Longest text that is looked up as an id, bytes: LMDB keys are short, ids shorter."""
+
 _KEY_NEXT_DEVICE = b"next_device"
 _ORDERS = ("number", "id", "name", "type", "serial", "active", "visible", "description", "created_us", "updated_us")
 
@@ -179,11 +182,15 @@ class Catalog:
     def by_id(self, id: str) -> DeviceInfo | None:
         """Return a device by its id, compared exactly."""
         name = id.encode("utf-8", "surrogatepass")
-        return self._environment.read(self._load_named, self._ids, name) if 0 < len(name) <= 64 else None
+        return self._environment.read(self._load_named, self._ids, name) if 0 < len(name) <= ID_BYTES_MAX else None
 
     def by_serial(self, serial: str) -> DeviceInfo | None:
         """Return the device that has this serial, compared exactly."""
         return self._environment.read(self._load_named, self._serials, _digest(serial))
+
+    def numbers(self, texts: Iterable[str | None]) -> list[int | None]:
+        """Return the number of the device that each id or serial names, on one snapshot; None for None and for unknown ones."""
+        return self._environment.read(lambda txn: [None if text is None else self._load_number(txn, text) for text in texts])
 
     def devices(
         self,
@@ -290,6 +297,12 @@ class Catalog:
     def _load_named(self, txn: Transaction, database: Any, name: bytes) -> DeviceInfo | None:
         key = txn.get(name, db=database)
         return None if key is None else self._load_device(txn, key)
+
+    def _load_number(self, txn: Transaction, text: str) -> int | None:
+        name = text.encode("utf-8", "surrogatepass")
+        key = txn.get(name, db=self._ids) if 0 < len(name) <= ID_BYTES_MAX else None
+        key = key or txn.get(_digest(text), db=self._serials)
+        return None if key is None else int.from_bytes(key, "big")
 
     def _load_token(self, txn: Transaction, digest: bytes) -> bytes | None:
         return txn.get(digest, db=self._tokens)
