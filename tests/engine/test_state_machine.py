@@ -203,7 +203,8 @@ class EngineMachine(RuleBasedStateMachine):
         """What a killed process leaves behind: the files as they are now, never closed."""
         self.db.sync()
         copy = self.folder / "copy"
-        with self.db.columnar.maintenance:  # a copy taken file by file must not race with renames
+        columnar = self.db.columnar
+        with columnar.sealing, columnar.merging, columnar.maintenance:  # a copy taken file by file must not race with renames
             shutil.copytree(self.folder / "data", copy)
         db = tsengine.open(copy, durability="os", memory_mb=1, clock=self.clock)
         try:
