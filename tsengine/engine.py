@@ -15,6 +15,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
 from tsengine.fleet import Fleet
-from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, MEMORY_MB
+from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
@@ -48,6 +49,10 @@ CLOSE_SEAL_BYTES = 4 * 1024 * 1024
 
 MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
+
+
+STATES_FORGOTTEN_MAX = 64
+"""Devices forgotten at a time when there are too many to be kept in memory: one look around serves that many new ones."""
 
 
 class Engine(Fleet):
@@ -176,6 +181,8 @@ class Engine(Fleet):
             return self._infos[number]
         except KeyError:
             with self._infos_lock:  # what was read must not be kept after a change that came meanwhile
+                if len(self._infos) >= DEVICES_IN_MEMORY:
+                    self._infos.clear()
                 info = self._infos[number] = self.catalog.device(number)
             return info
 
@@ -299,8 +306,23 @@ class Engine(Fleet):
                     self.log.wait(self.log.last_seq)
                     state = DeviceState(info)
                     state.load(self.columnar, self.registers)
+                    if len(self._states) >= DEVICES_IN_MEMORY:
+                        self._forget_idle_states()
                     self._states[number] = state
         return state
+
+    def _forget_idle_states(self) -> None:
+        """Make room for another state: let go of some that were loaded long ago and wait for nothing."""
+        for number, state in list(islice(self._states.items(), STATES_FORGOTTEN_MAX)):
+            if state.lock.acquire(blocking=False):
+                try:
+                    if not state.staged_seq or self.log.is_done(state.staged_seq):
+                        state.is_stale = True
+                        self._states.pop(number, None)
+                except TsengineError:  # its write failed: whoever waits for it is told, and forgets it
+                    pass
+                finally:
+                    state.lock.release()
 
     def settle(self, number: int) -> None:
         """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""

@@ -1,4 +1,5 @@
 """Several segments of one month to one."""
+
 from collections.abc import Callable, Iterator, Mapping
 
 from tsengine.core.store.segment import Segment

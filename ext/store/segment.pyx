@@ -6,10 +6,10 @@ footer's checksum and every bound in it, so that the rest of this file may trust
 their own checksums and are checked each time they are read. Format: docs/format/segment.md.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number, period_start
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
@@ -365,24 +365,28 @@ cdef class Segment:
 
         A block never crosses a period, so its first time tells. hidden: inclusive intervals, each of whole periods.
         """
-        cdef int64_t i = self._first_series(device), block, number, last_number = 0, count = 0, low, high
+        cdef int64_t i = self._first_series(device), block, time, low, high
+        cdef int64_t number = 0, start = INT64_MAX, end = INT64_MIN, count = 0
         cdef int code = PERIODS[period]
         cdef dict result = {}
         while i < self.footer.counts.series_count and self.footer.series_device[i] == device:
             for block in range(self.footer.series_first_block[i], self.footer.series_first_block[i + 1]):
+                time = self.footer.first_time[block]
                 for low, high in hidden:
-                    if low <= self.footer.first_time[block] <= high:
+                    if low <= time <= high:
                         break
                 else:
-                    number = period_number(self.footer.first_time[block], code)
-                    if number != last_number and count:
-                        result[last_number] = result.get(last_number, 0) + count
+                    if not start <= time < end:
+                        if count:
+                            result[number] = result.get(number, 0) + count
+                        number = period_number(time, code)
+                        start = period_start(number, code)
+                        end = period_start(number + 1, code)
                         count = 0
-                    last_number = number
                     count += self.footer.count[block]
             i += 1
         if count:
-            result[last_number] = result.get(last_number, 0) + count
+            result[number] = result.get(number, 0) + count
         return result
 
     def time_bounds(self) -> tuple[int, int]:
