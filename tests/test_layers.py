@@ -81,7 +81,8 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store.registers": "tsengine.store.environment tsengine.store.register_rows",
         "tsengine.store.columnar": "tsengine.store.environment tsengine.store.manifest tsengine.store.period",
         "tsengine.store.retention": "tsengine.store.columnar tsengine.store.manifest tsengine.store.period",
-        "tsengine.store.compaction": "tsengine.store.columnar tsengine.store.manifest tsengine.store.period",
+        "tsengine.store.pace": "",
+        "tsengine.store.compaction": ("tsengine.store.columnar tsengine.store.manifest tsengine.store.pace tsengine.store.period"),
     },
     {
         "tsengine.worker": "",

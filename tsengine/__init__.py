@@ -29,7 +29,7 @@ from tsengine.errors import (
     StorageFullError,
     TsengineError,
 )
-from tsengine.limits import MEMORY_MB
+from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, MEMORY_MB
 from tsengine.log import Durability
 from tsengine.types import Chunk, DeviceInfo, Location, Parameter, Point, Tag, Token
 
@@ -63,13 +63,22 @@ def open(
     *,
     durability: Durability = "sync",
     memory_mb: int = MEMORY_MB,
+    compaction_mb_per_s: float | None = COMPACTION_MB_PER_S,
+    clock_trust_s: float = CLOCK_TRUST_S,
     clock: SystemClock | ManualClock | None = None,
 ) -> Engine:
     """Open a store, made if it is missing; close it, or use it as a context manager. See `Engine` for arguments and errors.
 
     Durability: what was acknowledged before the last process ended is there on return.
     """
-    return Engine(path, durability=durability, memory_mb=memory_mb, clock=clock)
+    return Engine(
+        path,
+        durability=durability,
+        memory_mb=memory_mb,
+        compaction_mb_per_s=compaction_mb_per_s,
+        clock_trust_s=clock_trust_s,
+        clock=clock,
+    )
 
 
 def __getattr__(name: str) -> ModuleType:

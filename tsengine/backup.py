@@ -2,8 +2,8 @@
 
 The three LMDB environments are copied first, each with the log sequence it has applied; then the sealed segments that the
 copied manifest lists; then the log from the oldest of those sequences on. Opening the copy replays the log into whatever
-lags behind, as after a crash. Seals, merges and trims wait meanwhile, writes and reads do not; files of segments that a
-delete removes meanwhile are kept until they are copied.
+lags behind, as after a crash. Everything goes on meanwhile, but the log is not trimmed, and files of segments that are
+removed are kept until they are copied.
 """
 
 from __future__ import annotations

@@ -18,17 +18,31 @@ from tsengine.types import DeviceInfo
 class DeviceState:
     """What the engine keeps in memory of a device that is written to: next sequence, counts, window.
 
-    `lock` orders the writes of one device: checks, sequence and log order agree. About 1 kB a device.
+    `lock` orders the writes of one device: checks, sequence and log order agree. About 1.3 kB a device with its description;
+    nothing for each of its series. DEVICES_IN_MEMORY bounds how many there are.
 
     Attributes:
         next_sequence: of the next point.
-        counts: immutable devices: number of the period -> points that are stored or on their way.
-        total: points or registers that are stored or on their way.
+        counts: immutable devices: number of the period -> points that are stored or on their way, expired ones included.
+        total: points or registers that are stored or on their way, without expired ones.
         staged_seq: log sequence of the newest write; reads wait for it.
+        is_loading: a bulk load has counted in what it is still writing; keep the state.
         is_stale: a write was not stored, or the device changed: take a new state. Checked with the lock held.
     """
 
-    __slots__ = ("_from_us", "_until_us", "_window_end_us", "counts", "info", "is_stale", "lock", "next_sequence", "staged_seq", "total")
+    __slots__ = (
+        "_from_us",
+        "_until_us",
+        "_window_end_us",
+        "counts",
+        "info",
+        "is_loading",
+        "is_stale",
+        "lock",
+        "next_sequence",
+        "staged_seq",
+        "total",
+    )
 
     def __init__(self, info: DeviceInfo) -> None:
         self.info = info
@@ -37,6 +51,7 @@ class DeviceState:
         self.total = 0
         self.next_sequence = 1
         self.staged_seq = 0
+        self.is_loading = False
         self.is_stale = False
         self._from_us = self._until_us = self._window_end_us = 0
 
@@ -96,13 +111,15 @@ class DeviceState:
             raise InputError(window_text(self.info, now_us))
 
     def _move_window(self, now_us: int) -> None:
-        """Set the window of today, and forget chunks that it no longer holds."""
+        """Set the window of today, and count only the chunks that it holds.
+
+        The others' counts stay: the clock may have jumped, and come back.
+        """
         self._from_us = kept_from(self.info, now_us)
         self._until_us = accepted_until(self.info, now_us)
         self._window_end_us = start_of(period_of(now_us, "day") + 1, "day")
         first = period_of(self._from_us, self.info.chunk_period)
-        for number in [number for number in self.counts if number < first]:
-            self.total -= self.counts.pop(number)
+        self.total = sum(points for number, points in self.counts.items() if number >= first)
 
     def _check_limits(self, added: dict[int, int], count: int) -> None:
         limit = self.info.chunk_limit

@@ -31,9 +31,9 @@ class Report(msgspec.Struct):
 
 
 def check_store(engine: Engine) -> Report:
-    """Read everything that is on disk; seals and merges wait meanwhile, writes and reads do not."""
+    """Read everything that is on disk as it is now; the log is not trimmed meanwhile, everything else goes on."""
     report = Report([])
-    with engine.columnar.maintenance:
+    with engine.columnar.maintenance, engine.columnar.keeping_files():
         for live in engine.columnar.view.segments:
             try:
                 segment = live.open()

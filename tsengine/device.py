@@ -364,9 +364,12 @@ class Device:
         """
         self._check_type("immutable", "chunks are of immutable devices")
         number = parse_chunk_id(id, self._info.chunk_period)
-        if all(chunk.id != id for chunk in self.chunks()):
+        self._engine.settle(self.number)
+        start_us, end_us = chunk_bounds(number, self._info.chunk_period)
+        is_kept = start_us >= kept_from(self._info, self._engine.clock.now_us())
+        if not is_kept or not self._engine.columnar.chunk_count(self.number, self._info.chunk_period, number):
             raise NotFoundError(f"the device has no chunk {id}")
-        self._drop(*chunk_bounds(number, self._info.chunk_period))
+        self._drop(start_us, end_us)
 
     def empty(self) -> None:
         """Drop every point or register of the device. Durability: on disk on return."""

@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,11 +28,11 @@ from tsengine.core import batch
 from tsengine.core.ingest.table import Table
 from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
 from tsengine.fleet import Fleet
-from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, LOAD_ROWS, MEMORY_MB
+from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, LOAD_ROWS, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore, Targets
-from tsengine.store.compaction import Progress, compact_all, compact_one
+from tsengine.store.compaction import Compaction, Progress
 from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
@@ -52,6 +52,10 @@ MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
 
 
+STATES_FORGOTTEN_MAX = 64
+"""Devices forgotten at a time when there are too many to be kept in memory: one look around serves that many new ones."""
+
+
 class Engine(Fleet):
     """An open store. Made by `tsengine.open`; a context manager; safe to use from many threads.
 
@@ -60,6 +64,8 @@ class Engine(Fleet):
         durability: "sync": an acknowledged write survives a power cut. "os": it survives a kill of the process.
             "memory": for tests and benchmarks; what was not sealed or flushed is lost at close.
         memory_mb: bound of the memory for points that are not sealed yet, MiB.
+        compaction_mb_per_s: what merges in the background may read and write, MiB a second; None = no limit. `compact` has none.
+        clock_trust_s: how long the wall clock and the monotonic clock must have agreed before expired points leave the disk.
         clock: read for times of receipt and retention.
 
     Raises:
@@ -72,6 +78,8 @@ class Engine(Fleet):
         *,
         durability: Durability = "sync",
         memory_mb: int = MEMORY_MB,
+        compaction_mb_per_s: float | None = COMPACTION_MB_PER_S,
+        clock_trust_s: float = CLOCK_TRUST_S,
         clock: SystemClock | ManualClock | None = None,
         log: Log | None = None,
     ) -> None:
@@ -79,6 +87,10 @@ class Engine(Fleet):
             raise InputError(f"durability must be 'sync', 'os' or 'memory', not {durability!r}")
         if memory_mb < 1:
             raise InputError(f"memory_mb must be at least 1, not {memory_mb}")
+        if compaction_mb_per_s is not None and not compaction_mb_per_s > 0:
+            raise InputError(f"compaction_mb_per_s must be above 0, or None for no limit, not {compaction_mb_per_s}")
+        if not clock_trust_s >= 0:
+            raise InputError(f"clock_trust_s must be at least 0, not {clock_trust_s}")
         super().__init__()
         self.path = Path(path)
         self.durability = durability
@@ -104,10 +116,15 @@ class Engine(Fleet):
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
             self._opened = opened.pop_all()
-        self._trusted_clock = TrustedClock(self.clock)
+        self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
+        self._compaction = Compaction(
+            self.columnar, self.info_of, bytes_per_second=None if compaction_mb_per_s is None else compaction_mb_per_s * (1 << 20)
+        )
+        # Merges have a thread of their own: a memtable must not wait for one, or writers would.
+        self._compactor = Worker("tsengine-compaction", self._merge, interval_s=MAINTENANCE_INTERVAL_S)
         self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
         self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=MAINTENANCE_INTERVAL_S)
-        self._workers = [self._maintenance, self._flusher]
+        self._workers = [self._maintenance, self._compactor, self._flusher]
         if self.columnar.view.frozen:
             self._maintenance.wake()
 
@@ -166,6 +183,8 @@ class Engine(Fleet):
             return self._infos[number]
         except KeyError:
             with self._infos_lock:  # what was read must not be kept after a change that came meanwhile
+                if len(self._infos) >= DEVICES_IN_MEMORY:
+                    self._infos.clear()
                 info = self._infos[number] = self.catalog.device(number)
             return info
 
@@ -258,6 +277,7 @@ class Engine(Fleet):
                     state = states.get(number)
                     if state is None:
                         state = states[number] = self._lock_state(number)
+                        state.is_loading = True  # the lock alone does not show it to this thread
                         self.settle(number)
                     targets.append(state.reserve_part(table, part, self.clock.now_us()) if state.info.type == "immutable" else None)
                 left_out = [part for part, target in enumerate(targets) if target is None]
@@ -275,6 +295,7 @@ class Engine(Fleet):
                 raise
             finally:
                 for state in states.values():
+                    state.is_loading = False
                     state.lock.release()
         for table, parts in registers:
             self._log_parts(table, parts, sync=sync)
@@ -342,8 +363,23 @@ class Engine(Fleet):
                     self.log.wait(self.log.last_seq)
                     state = DeviceState(info)
                     state.load(self.columnar, self.registers)
+                    if len(self._states) >= DEVICES_IN_MEMORY:
+                        self._forget_idle_states()
                     self._states[number] = state
         return state
+
+    def _forget_idle_states(self) -> None:
+        """Make room for another state: let go of some that were loaded long ago and wait for nothing."""
+        for number, state in list(islice(self._states.items(), STATES_FORGOTTEN_MAX)):
+            if state.lock.acquire(blocking=False):
+                try:
+                    if not state.is_loading and (not state.staged_seq or self.log.is_done(state.staged_seq)):
+                        state.is_stale = True
+                        self._states.pop(number, None)
+                except TsengineError:  # its write failed: whoever waits for it is told, and forgets it
+                    pass
+                finally:
+                    state.lock.release()
 
     def settle(self, number: int) -> None:
         """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""
@@ -398,7 +434,8 @@ class Engine(Fleet):
             "log_last_seq": int(self.log.last_seq),
             "log_applied_seq": self.log.applied_seq,
             "durability": self.durability,
-            "clock_trusted": self._trusted_clock.is_trusted(),
+            "clock_trusted": self._trusted_clock.now_us() is not None,
+            "compaction": self._compaction.stats(),
             "background_errors": [str(worker.error) for worker in self._workers if worker.error is not None],
         }
 
@@ -415,9 +452,14 @@ class Engine(Fleet):
 
         Args:
             progress: called with (points done, points in all).
+
+        Raises:
+            CorruptionError: a segment is damaged; everything else was merged. ClosedError: the store was closed meanwhile.
+            StorageFullError, StorageError: what was merged before stays merged.
+        Cost: as fast as it goes, on the caller's thread; disk for the largest month once more. Durability: on disk on return.
         """
         self.seal()
-        compact_all(self.columnar, self.info_of, self._retention_now(), progress)
+        self._compaction.merge_all(self._trusted_clock.now_us(), progress)
 
     def backup(self, path: str | os.PathLike[str]) -> None:
         """Write a consistent copy of the store to a new or empty folder while writes go on; `tsengine.open` restores it.
@@ -443,6 +485,7 @@ class Engine(Fleet):
         if self._is_closed:
             return
         self._is_closed = True
+        self._compaction.stop()
         for worker in self._workers:
             worker.stop()
         with self._opened:
@@ -474,22 +517,27 @@ class Engine(Fleet):
             self._maintenance.wake()
 
     def _maintain(self) -> None:
-        while self.columnar.seal():
-            self._trim()
-        now_us = self._retention_now()
+        now_us = self._trusted_clock.now_us()
         if now_us is not None:
             drop_expired(self.columnar, self.info_of, now_us)
-        while compact_one(self.columnar, self.info_of, now_us):
-            pass
-        self._trim()
+        while self.columnar.seal():
+            self._trim(wait=False)
+            self._compactor.wake()
+        self._trim(wait=False)
 
-    def _retention_now(self) -> int | None:
-        """The time by which expired points may be dropped, or None while the clock is not trusted."""
-        return self.clock.now_us() if self._trusted_clock.is_trusted() else None
+    def _merge(self) -> None:
+        try:
+            while self._compaction.merge_due(self._trusted_clock.now_us()):
+                pass
+        except ClosedError:
+            if not self._is_closed:
+                raise
 
-    def _trim(self) -> None:
-        """Let go of the log as far as every store has it durably."""
-        with self.columnar.maintenance:
+    def _trim(self, *, wait: bool = True) -> None:
+        """Let go of the log as far as every store has it durably; unless told to wait, not while somebody keeps it."""
+        if not self.columnar.maintenance.acquire(blocking=wait):
+            return
+        try:
             applied = self.log.applied_seq
             self.registers.flush()
             until = self.columnar.sealed_until(applied)
@@ -498,6 +546,8 @@ class Engine(Fleet):
             self.registers.sync(until)
             self.catalog.sync(until)
             self.log.trim(until)
+        finally:
+            self.columnar.maintenance.release()
 
     def check_open(self) -> None:
         if self._is_closed:

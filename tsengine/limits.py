@@ -45,3 +45,13 @@ BODY_BYTES = 10 * 1024 * 1024
 
 MEMORY_MB = 256
 """Default memory for points that are not sealed yet, all devices together, MiB."""
+
+COMPACTION_MB_PER_S = 64
+"""Default pace of merges in the background, MiB read and written a second: a small part of what a disk gives, and more than
+what a core re-encodes."""
+
+CLOCK_TRUST_S = 600
+"""Default time that the wall clock and the monotonic clock must have agreed before anything expired is dropped, seconds."""
+
+DEVICES_IN_MEMORY = 100_000
+"""Devices whose counts and description are kept in memory, about 1.3 kB each; of others they are read again when needed."""

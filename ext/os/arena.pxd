@@ -3,7 +3,7 @@ from libc.stddef cimport size_t
 
 cdef struct ArenaSlab:
     ArenaSlab* next
-    size_t size_bytes
+    size_t size_bytes           # with this header
 
 
 cdef class Arena:

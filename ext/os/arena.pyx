@@ -1,6 +1,11 @@
-"""Memory that only grows and is freed all at once."""
+"""Memory that only grows and is freed all at once.
+
+Large slabs are mapped, small ones come from the heap: freed heap pages are kept for later by the allocator, and a memtable
+that was sealed has to leave the process at once for memory to stay within its budget.
+"""
 
 from libc.stdlib cimport free, malloc
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from cpython.exc cimport PyErr_NoMemory
 
@@ -9,13 +14,28 @@ cdef enum:
     SLAB_BYTES_MAX = 1048576            # large enough that a slab's header and unused tail do not count
 
 
+cdef inline ArenaSlab* new_slab(size_t size_bytes) noexcept nogil:
+    cdef void* slab
+    if size_bytes < SLAB_BYTES_MAX:
+        return <ArenaSlab*> malloc(size_bytes)
+    slab = mmap(NULL, size_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    return NULL if slab == MAP_FAILED else <ArenaSlab*> slab
+
+
+cdef inline void free_slab(ArenaSlab* slab) noexcept nogil:
+    if slab.size_bytes < SLAB_BYTES_MAX:
+        free(slab)
+    else:
+        munmap(slab, slab.size_bytes)
+
+
 cdef class Arena:
     def __dealloc__(self):
         cdef ArenaSlab* slab = self.slabs
         cdef ArenaSlab* following
         while slab != NULL:
             following = slab.next
-            free(slab)
+            free_slab(slab)
             slab = following
 
     cdef void* take(self, size_t size_bytes) except NULL nogil:
@@ -38,7 +58,8 @@ cdef class Arena:
             size_bytes = SLAB_BYTES_MAX
         if size_bytes < needed:
             size_bytes = needed
-        slab = <ArenaSlab*> malloc(sizeof(ArenaSlab) + size_bytes)
+        size_bytes += sizeof(ArenaSlab)
+        slab = new_slab(size_bytes)
         if slab == NULL:
             with gil:
                 PyErr_NoMemory()
@@ -47,6 +68,6 @@ cdef class Arena:
         slab.size_bytes = size_bytes
         self.slabs = slab
         self.free = <char*> slab + sizeof(ArenaSlab)
-        self.free_bytes = size_bytes
-        self.size_bytes += sizeof(ArenaSlab) + size_bytes
+        self.free_bytes = size_bytes - sizeof(ArenaSlab)
+        self.size_bytes += size_bytes
         return 0

@@ -1,10 +1,10 @@
 """A frozen memtable to segments, one a month."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
 
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.store.memtable cimport Memtable, MemtableSeries
-from tsengine.core.store.points cimport PointBuffer
+from tsengine.core.store.points cimport Columns, PointBuffer
 from tsengine.core.store.segment_writer cimport SegmentWriter
 
 
@@ -19,6 +19,27 @@ cdef class BlockCutter:
     cdef int64_t cut(self, PointBuffer points, StringTable strings, uint32_t device, const char* name, int64_t name_bytes,
                      int period, bint is_last) except -1
     cdef int select(self, int64_t month) except -1
+
+
+cdef struct Run:
+    const Columns* columns          # of a memtable block
+    const uint16_t* order           # its points by (time, sequence)
+    int64_t at                      # next point, in `order`
+    int64_t end
+
+
+cdef class RunHeap:
+    """The points of a series that took some late ones, in order: a heap of its blocks by their next point."""
+
+    cdef Run* runs
+    cdef uint16_t* order            # of all runs, two bytes a point
+    cdef int64_t count
+
+    @staticmethod
+    cdef RunHeap of(const MemtableSeries* series, int64_t start, int64_t end)
+    cdef void fill(self, const MemtableSeries* series, int64_t start, int64_t end) noexcept nogil
+    cdef void sink(self, int64_t at) noexcept nogil
+    cdef bint take(self, PointBuffer into, int64_t points) except -1 nogil
 
 
 cdef int64_t block_points(const int64_t* time, int64_t count, int period, bint is_last) noexcept nogil

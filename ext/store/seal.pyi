@@ -7,4 +7,4 @@ class BlockCutter:
     """Cuts the ordered points of one series into blocks; used from compiled code only."""
 
 def seal(memtable: Memtable, periods: Mapping[int, str | None], make_writer: Callable[[int], SegmentWriter]) -> list[SegmentWriter]:
-    """Write a frozen memtable through one writer a month and return them, unfinished."""
+    """Write a frozen memtable through one writer a month and return them in order of months, the last ones unfinished."""

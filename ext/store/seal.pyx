@@ -1,22 +1,29 @@
 """A frozen memtable to segments, one a month.
 
-Series are written in order of (device, variable, kind), so every month's writer sees its own series in order, too. A
-series that took its points in order streams through a small buffer; one with late points is collected and sorted first.
+Series are written in order of (device, variable, kind), so every month's writer sees its own series in order, too. Every
+series streams through a small buffer: one that took its points in order block by block, one with late points by a merge of
+its blocks, each of which is put in order by an index of two bytes a point. Points of very many months are written some
+months at a time, so that open files and buffers stay few whatever times a device sends.
 """
 
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc, qsort
+
+from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.calendar cimport PERIOD_NONE, month_of, month_start, period_number, period_start
 from tsengine.core.codec.strings cimport StringTable
-from tsengine.core.limits cimport BLOCK_POINTS
+from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, lower_bound
 
 from tsengine.core.calendar import PERIODS
 
 cdef enum:
-    # Points of an ordered series that are collected before blocks are cut off: many blocks, little memory.
+    # Points of a series that are collected before blocks are cut off: many blocks, little memory.
     STREAM_POINTS = 16 * BLOCK_POINTS
+    # Months that are written at a time: each costs an open file and some hundred kilobytes of buffers.
+    MONTHS_AT_ONCE = 48
 
 
 cdef int64_t block_points(const int64_t* time, int64_t count, int period, bint is_last) noexcept nogil:
@@ -74,26 +81,185 @@ cdef class BlockCutter:
         return 0
 
 
-cdef int seal_series(Memtable memtable, MemtableSeries* series, PointBuffer buffer, BlockCutter cutter, int period) except -1:
+cdef struct SortCell:
+    int64_t time
+    uint64_t sequence
+    int64_t index
+
+
+cdef int compare_cells(const void* left, const void* right) noexcept nogil:
+    cdef const SortCell* a = <const SortCell*> left
+    cdef const SortCell* b = <const SortCell*> right
+    if a.time != b.time:
+        return 1 if a.time > b.time else -1
+    return (a.sequence > b.sequence) - (a.sequence < b.sequence)
+
+
+cdef inline bint comes_first(const Run* a, const Run* b) noexcept nogil:
+    """Whether the next point of run a comes before that of run b; an empty run comes last."""
+    cdef int64_t i, j
+    if a.at == a.end or b.at == b.end:
+        return a.at != a.end
+    i = a.order[a.at]
+    j = b.order[b.at]
+    if a.columns.time[i] != b.columns.time[j]:
+        return a.columns.time[i] < b.columns.time[j]
+    return a.columns.sequence[i] < b.columns.sequence[j]
+
+
+cdef class RunHeap:
+    def __dealloc__(self):
+        free(self.runs)
+        free(self.order)
+
+    @staticmethod
+    cdef RunHeap of(const MemtableSeries* series, int64_t start, int64_t end):
+        """Return the points of a series with start <= time < end as a heap of ordered runs, one a block."""
+        cdef RunHeap heap = RunHeap()
+        cdef const MemtableBlock* block = series.first
+        cdef int64_t blocks = 0
+        while block != NULL:
+            blocks += 1
+            block = block.next
+        heap.runs = <Run*> malloc(blocks * sizeof(Run))
+        heap.order = <uint16_t*> malloc(series.count * sizeof(uint16_t))
+        if heap.runs == NULL or heap.order == NULL:
+            PyErr_NoMemory()
+        with nogil:
+            heap.fill(series, start, end)
+        return heap
+
+    cdef void fill(self, const MemtableSeries* series, int64_t start, int64_t end) noexcept nogil:
+        cdef SortCell[BLOCK_POINTS] cells
+        cdef const MemtableBlock* block = series.first
+        cdef uint16_t* order = self.order
+        cdef Run* run
+        cdef int64_t i, count
+        while block != NULL:
+            if block.columns.count and block.time_min < end and block.time_max >= start:
+                count = 0
+                for i in range(block.columns.count):
+                    if start <= block.columns.time[i] < end:
+                        cells[count].time = block.columns.time[i]
+                        cells[count].sequence = block.columns.sequence[i]
+                        cells[count].index = i
+                        count += 1
+                for i in range(1, count):
+                    if compare_cells(&cells[i - 1], &cells[i]) > 0:
+                        qsort(cells, count, sizeof(SortCell), compare_cells)
+                        break
+                for i in range(count):
+                    order[i] = <uint16_t> cells[i].index
+                if count:
+                    run = &self.runs[self.count]
+                    run.columns = &block.columns
+                    run.order = order
+                    run.at = 0
+                    run.end = count
+                    self.count += 1
+                    order += count
+            block = block.next
+        for i in range(self.count // 2 - 1, -1, -1):
+            self.sink(i)
+
+    cdef void sink(self, int64_t at) noexcept nogil:
+        """Let the run at this place of the heap go down to where it belongs."""
+        cdef int64_t child
+        cdef Run moved = self.runs[at]
+        while True:
+            child = 2 * at + 1
+            if child >= self.count:
+                break
+            if child + 1 < self.count and comes_first(&self.runs[child + 1], &self.runs[child]):
+                child += 1
+            if not comes_first(&self.runs[child], &moved):
+                break
+            self.runs[at] = self.runs[child]
+            at = child
+        self.runs[at] = moved
+
+    cdef bint take(self, PointBuffer into, int64_t points) except -1 nogil:
+        """Append the next points until the buffer holds so many; return whether there are more."""
+        cdef Run* top = self.runs
+        cdef int64_t first, second
+        while into.count < points:
+            if self.count == 0 or top.at == top.end:
+                return False
+            second = 1
+            if self.count > 2 and comes_first(&self.runs[2], &self.runs[1]):
+                second = 2
+            # As many neighbours of the top block as come before every other block: mostly all of them.
+            first = top.order[top.at]
+            while True:
+                top.at += 1
+                if top.at == top.end or top.order[top.at] != top.order[top.at - 1] + 1:
+                    break
+                if self.count > 1 and comes_first(&self.runs[second], top):
+                    break
+            into.append(top.columns, first, top.order[top.at - 1] + 1 - first, None)
+            self.sink(0)
+        return True
+
+
+cdef int seal_series(
+    Memtable memtable, MemtableSeries* series, PointBuffer buffer, BlockCutter cutter, int period, int64_t start, int64_t end
+) except -1:
+    """Cut the points of a series with start <= time < end into blocks."""
     cdef const char* name = memtable.strings.entries[series.name].data
     cdef int64_t name_bytes = memtable.strings.entries[series.name].size
     cdef MemtableBlock* block = series.first
+    cdef RunHeap heap
+    cdef int64_t first, last
+    cdef bint has_more = True
+    # No map: the buffer keeps the memtable's string numbers.
     buffer.clear()
+    if not series.in_order:
+        heap = RunHeap.of(series, start, end)
+        while has_more:
+            with nogil:
+                has_more = heap.take(buffer, STREAM_POINTS)
+            cutter.cut(buffer, memtable.strings, series.device, name, name_bytes, period, not has_more)
+        return 0
     while block != NULL:
-        with nogil:
-            # No map: the buffer keeps the memtable's string numbers.
-            buffer.append(&block.columns, 0, block.columns.count, None)
+        first = lower_bound(block.columns.time, block.columns.count, start)
+        last = lower_bound(block.columns.time, block.columns.count, end)
+        if first < last:
+            with nogil:
+                buffer.append(&block.columns, first, last - first, None)
         block = block.next
-        if series.in_order and buffer.count >= STREAM_POINTS:
+        if buffer.count >= STREAM_POINTS:
             cutter.cut(buffer, memtable.strings, series.device, name, name_bytes, period, False)
-    with nogil:
-        buffer.sort()
-    cutter.cut(buffer, memtable.strings, series.device, name, name_bytes, period, True)
-    return 0
+    return cutter.cut(buffer, memtable.strings, series.device, name, name_bytes, period, True)
+
+
+cdef list months_of(Memtable memtable):
+    """Return the months that have points, ascending; the first and the last are enough if all can be written at once."""
+    cdef MemtableBlock* block
+    cdef int64_t i, j, month, start = INT64_MAX, end = INT64_MIN
+    cdef set months = set()
+    for i in range(memtable.series_count):
+        start = min(start, memtable.series[i].time_min)
+        end = max(end, memtable.series[i].time_max)
+    if memtable.series_count == 0 or month_of(end) - month_of(start) < MONTHS_AT_ONCE:
+        return [month_of(start), month_of(end)] if memtable.series_count else []
+    end = start
+    for i in range(memtable.series_count):
+        block = memtable.series[i].first
+        while block != NULL:
+            for j in range(block.columns.count):
+                if not start <= block.columns.time[j] < end:
+                    month = month_of(block.columns.time[j])
+                    start = month_start(month)
+                    end = month_start(month + 1)
+                    months.add(month)
+            block = block.next
+    return sorted(months)
 
 
 def seal(Memtable memtable, periods: dict, make_writer) -> list:
-    """Write a frozen memtable through the writers that `make_writer` gives, one a month, and return them unfinished.
+    """Write a frozen memtable through the writers that `make_writer` gives, one a month, and return them in order.
+
+    Only those of the last months are unfinished: when there are very many, others are finished on the way.
 
     Args:
         periods: device -> chunk period (None, "day", "week", "month", "quarter"). A device that is not there was deleted:
@@ -102,13 +268,22 @@ def seal(Memtable memtable, periods: dict, make_writer) -> list:
     Raises:
         StorageError, StorageFullError: from a writer; the caller aborts all of them.
     """
-    cdef BlockCutter cutter = BlockCutter(make_writer)
-    cdef list buffers = [PointBuffer(kind, WANT_ALL) for kind in range(5)]
+    cdef BlockCutter cutter
+    cdef list buffers = [PointBuffer(kind, WANT_ALL) for kind in range(KIND_COUNT)]
+    cdef list writers = [], unfinished = [], months = months_of(memtable)
     cdef MemtableSeries* series
-    cdef int64_t i
+    cdef int64_t i, start, end, at
     memtable.sort_series()
-    for i in range(memtable.series_count):
-        series = memtable.series[i]
-        if series.device in periods:
-            seal_series(memtable, series, buffers[series.kind], cutter, PERIODS[periods[series.device]])
-    return [cutter.writers[month] for month in sorted(cutter.writers)]
+    for at in range(0, len(months), MONTHS_AT_ONCE):
+        for writer in unfinished:
+            writer.finish()
+        cutter = BlockCutter(make_writer)
+        start = month_start(months[at])
+        end = month_start(months[min(at + <int64_t> MONTHS_AT_ONCE, <int64_t> len(months)) - 1] + 1)
+        for i in range(memtable.series_count):
+            series = memtable.series[i]
+            if series.time_max >= start and series.time_min < end and series.device in periods:
+                seal_series(memtable, series, buffers[series.kind], cutter, PERIODS[periods[series.device]], start, end)
+        unfinished = [cutter.writers[month] for month in sorted(cutter.writers)]
+        writers += unfinished
+    return writers

@@ -60,7 +60,8 @@ cdef class Segment:
     cdef readonly uint64_t id
     cdef readonly uint64_t last_log_seq
     cdef SegmentFooter footer
-    cdef list dictionaries              # number -> StringTable, loaded when first used
+    cdef list dictionaries              # number -> StringTable, loaded when first used; some are kept
+    cdef int32_t dictionaries_kept
 
     cdef int64_t find(self, uint32_t device, bytes name, uint8_t kind) noexcept
     cdef StringTable dictionary(self, uint32_t number)

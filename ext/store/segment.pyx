@@ -6,10 +6,10 @@ footer's checksum and every bound in it, so that the rest of this file may trust
 their own checksums and are checked each time they are read. Format: docs/format/segment.md.
 """
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number, period_start
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
@@ -17,7 +17,13 @@ from tsengine.core.os.mapping cimport Mapping
 from tsengine.core.store.block cimport STATS_NOT_FINITE, BlockStats, block_decode, block_stats
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
 
+from tsengine.core.calendar import PERIODS
 from tsengine.errors import CorruptionError
+
+cdef enum:
+    # Dictionaries kept of one segment: up to 64 KiB of text each, and most segments have a few. A month of texts that never
+    # repeat has thousands, and a merge or a scan reads them one after the other.
+    DICTIONARIES_KEPT = 64
 
 MAGIC = b"TSEGMENT"
 TRAILER_MAGIC = b"TSEGFOOT"
@@ -267,7 +273,11 @@ cdef class Segment:
             at += read_u16(data + 2 * i)
         if at != length:
             raise self.damaged("dictionary", offset, "bytes behind its last string")
+        if self.dictionaries_kept == DICTIONARIES_KEPT:
+            self.dictionaries = [None] * self.footer.counts.dictionary_count
+            self.dictionaries_kept = 0
         self.dictionaries[number] = table
+        self.dictionaries_kept += 1
         return table
 
     cdef int check_block(self, int64_t block) except -1:
@@ -348,6 +358,35 @@ cdef class Segment:
             for block in range(self.footer.series_first_block[i], self.footer.series_first_block[i + 1]):
                 result.append((self.footer.first_time[block], self.footer.last_time[block], self.footer.count[block]))
             i += 1
+        return result
+
+    def period_counts(self, device: int, period: str | None, hidden: list[tuple[int, int]]) -> dict[int, int]:
+        """Return the points of a device in each of its periods: number of the period -> points.
+
+        A block never crosses a period, so its first time tells. hidden: inclusive intervals, each of whole periods.
+        """
+        cdef int64_t i = self._first_series(device), block, time, low, high
+        cdef int64_t number = 0, start = INT64_MAX, end = INT64_MIN, count = 0
+        cdef int code = PERIODS[period]
+        cdef dict result = {}
+        while i < self.footer.counts.series_count and self.footer.series_device[i] == device:
+            for block in range(self.footer.series_first_block[i], self.footer.series_first_block[i + 1]):
+                time = self.footer.first_time[block]
+                for low, high in hidden:
+                    if low <= time <= high:
+                        break
+                else:
+                    if not start <= time < end:
+                        if count:
+                            result[number] = result.get(number, 0) + count
+                        number = period_number(time, code)
+                        start = period_start(number, code)
+                        end = period_start(number + 1, code)
+                        count = 0
+                    count += self.footer.count[block]
+            i += 1
+        if count:
+            result[number] = result.get(number, 0) + count
         return result
 
     def time_bounds(self) -> tuple[int, int]:

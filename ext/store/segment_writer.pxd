@@ -64,6 +64,7 @@ cdef class SegmentWriter:
     cdef int copy_block(self, Segment segment, int64_t block) except -1
     cdef int put(self, const void* data, int64_t size) except -1 nogil
     cdef int flush(self) except -1 nogil
+    cdef int write(self, const void* data, int64_t size) except -1 nogil
     cdef int end_dictionary(self) except -1
     cdef int begin_dictionary(self) except -1
     cdef uint32_t copy_dictionary(self, Segment segment, uint32_t number) except? 0

@@ -247,12 +247,17 @@ cdef class SegmentWriter:
         self.point_count += other.point_count
 
     def finish(self) -> None:
-        """Write the footer, sync and close the file. Durability: content is on disk on return, its name is not."""
+        """Write the footer, sync and close the file; a second call does nothing.
+
+        Durability: content is on disk on return, its name is not.
+        """
         cdef int64_t footer_offset, footer_bytes
         cdef uint32_t crc, version = SEGMENT_VERSION
         cdef uint8_t* footer
         cdef char[8] padding
         cdef bytes magic = TRAILER_MAGIC
+        if self.fd < 0:
+            return
         memset(padding, 0, 8)
         self.end_dictionary()
         self.put(padding, -self.size_bytes & 7)
@@ -280,23 +285,33 @@ cdef class SegmentWriter:
     def _close(self):
         if self.fd >= 0:
             fd, self.fd = self.fd, -1
+            # The memory goes with the file: a seal of very many months keeps their writers until all can be committed.
+            self.encoder = None
+            self.pending = self.series = self.names = self.blocks = self.dictionaries = None
             close_file(fd, self.path)
 
     cdef int put(self, const void* data, int64_t size) except -1 nogil:
+        self.size_bytes += size
+        if size >= WRITE_BYTES and self.fd >= 0:        # a large footer: not through the buffer
+            self.flush()
+            return self.write(data, size)
         if size:
             memcpy(self.pending.push(size), data, size)
-            self.size_bytes += size
             if self.pending.count >= WRITE_BYTES and self.fd >= 0:
                 self.flush()
         return 0
 
     cdef int flush(self) except -1 nogil:
-        cdef int status = file_write(self.fd, self.pending.data, self.pending.count, self.written)
+        self.write(self.pending.data, self.pending.count)
+        self.pending.count = 0
+        return 0
+
+    cdef int write(self, const void* data, int64_t size) except -1 nogil:
+        cdef int status = file_write(self.fd, data, size, self.written)
         if status < 0:
             with gil:
-                raise storage_error(-status, f"write {self.pending.count} bytes at {self.written}", self.path)
-        self.written += self.pending.count
-        self.pending.count = 0
+                raise storage_error(-status, f"write {size} bytes at {self.written}", self.path)
+        self.written += size
         return 0
 
     cdef uint8_t* _footer(self, int64_t* footer_bytes) except NULL:

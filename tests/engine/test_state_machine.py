@@ -194,6 +194,28 @@ class EngineMachine(RuleBasedStateMachine):
         self.db.compact()
 
     @rule()
+    def merge_what_is_due(self) -> None:
+        while self.db._compaction.merge_due(self.db._trusted_clock.now_us()):
+            pass
+
+    @rule(device=devices, retention=st.integers(0, 3))
+    def shorten_retention(self, device: str, retention: int) -> None:
+        model = self.model.get(device)
+        if model is None or model.period is None or (model.retention is not None and model.retention < retention):
+            return
+        self.db.edit_device(device, chunk_retention=retention)
+        model.retention = retention
+
+    @rule(days=st.integers(-4000, 4000))
+    def clock_jumps_and_comes_back(self, days: int) -> None:
+        """Reads follow the wrong clock, but nothing leaves the disk by it."""
+        self.clock.jump(seconds=days * 86_400)
+        self.compare(self.db)
+        self.db.compact()
+        self.compare(self.db)
+        self.clock.jump(seconds=-days * 86_400)
+
+    @rule()
     def reopen(self) -> None:
         self.db.close()
         self.db = self.open()
@@ -203,7 +225,8 @@ class EngineMachine(RuleBasedStateMachine):
         """What a killed process leaves behind: the files as they are now, never closed."""
         self.db.sync()
         copy = self.folder / "copy"
-        with self.db.columnar.maintenance:  # a copy taken file by file must not race with renames
+        columnar = self.db.columnar
+        with columnar.sealing, columnar.merging, columnar.maintenance:  # a copy taken file by file must not race with renames
             shutil.copytree(self.folder / "data", copy)
         db = tsengine.open(copy, durability="os", memory_mb=1, clock=self.clock)
         try:

@@ -8,8 +8,10 @@ from typing import Any, Literal
 
 from tests.store.making import expected_rows, ordered, read_all, record_of
 from tests.strategies import TIME_MAX_US, TIME_MIN_US
+from tsengine.clock import ManualClock
 from tsengine.rows import Row
 from tsengine.store.columnar import ColumnarStore
+from tsengine.store.compaction import WASTE_INTERVAL_US, Compaction, Progress
 from tsengine.types import DeviceInfo
 
 Entry = tuple[Any, ...]
@@ -26,13 +28,16 @@ class Stored:
         self.rows: dict[int, list[Row]] = {}
         self.next_sequence: dict[int, int] = {}
         self.frozen_count = 0
+        self.clock = ManualClock(0)  # of the compaction's pace
         self.store = self._open()
 
     def _open(self) -> ColumnarStore:
         def on_frozen() -> None:
             self.frozen_count += 1
 
-        return ColumnarStore(self.folder, device_of=self.infos.get, memory_bytes=self.memory_bytes, on_frozen=on_frozen)
+        store = ColumnarStore(self.folder, device_of=self.infos.get, memory_bytes=self.memory_bytes, on_frozen=on_frozen)
+        self.compaction = Compaction(store, self.infos.get, clock=self.clock)
+        return store
 
     def add_device(
         self, number: int = 7, period: Literal["day", "week", "month", "quarter"] | None = "month", retention: int | None = None
@@ -75,6 +80,14 @@ class Stored:
         self.store.freeze()
         while self.store.seal():
             pass
+
+    def merge_due(self, now_us: int | None) -> bool:
+        """Do the next merge as the background does, which looks for waste every time."""
+        self.clock.advance(seconds=WASTE_INTERVAL_US / 1_000_000)
+        return self.compaction.merge_due(now_us)
+
+    def merge_all(self, now_us: int | None, progress: Progress | None = None) -> None:
+        self.compaction.merge_all(now_us, progress)
 
     def reopen(self) -> None:
         """Close without sealing, open, and deliver the log again: all that the store still needs, or more."""

@@ -20,7 +20,6 @@ from tests.strategies import JANUARY_2024_US, PERIODS, TIME_MAX_US, TIME_MIN_US
 from tsengine.core.calendar import period_of, start_of
 from tsengine.errors import BusyError, CorruptionError, StorageFullError
 from tsengine.store import columnar
-from tsengine.store.compaction import compact_all, compact_one
 from tsengine.store.period import chunk_bounds
 
 DAY_US = 86_400_000_000
@@ -148,10 +147,10 @@ def test_a_tombstone_hides_what_was_logged_before_it(stored: Stored, seed: int) 
             case "seal":
                 stored.seal()
             case "compact":
-                compact_one(stored.store, stored.infos.get, None)
+                stored.merge_due(None)
             case "all":
                 stored.seal()
-                compact_all(stored.store, stored.infos.get, None)
+                stored.merge_all(None)
             case "reopen":
                 stored.reopen()
         stored.check()
@@ -225,7 +224,7 @@ def test_a_forgotten_device_is_gone_and_its_neighbours_stay(stored: Stored) -> N
     stored.reopen()
     stored.check()
     assert stored.read(2) == []
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     assert stored.store.view.tombstones == {}
     assert all(2 not in live.open().devices() for live in stored.store.view.segments)
 
@@ -244,7 +243,7 @@ def test_a_drop_during_a_merge_wins(stored: Stored) -> None:
             is_dropped = True
             stored.drop(*chunk_bounds(MONTH, "month"))
 
-    compact_all(stored.store, stored.infos.get, None, drop_once)
+    stored.merge_all(None, drop_once)
     assert is_dropped
     stored.check()
     assert stored.read() == []
@@ -266,12 +265,12 @@ def test_a_drop_that_hides_a_part_during_a_merge_stays(stored: Stored) -> None:
             is_dropped = True
             stored.drop(JANUARY_2024_US, JANUARY_2024_US + DAY_US)
 
-    compact_all(stored.store, stored.infos.get, None, drop_once)
+    stored.merge_all(None, drop_once)
     stored.check()
     assert len(stored.files) == 1
     stored.reopen()
     stored.check()
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     stored.check()
     assert stored.store.view.tombstones == {}
 

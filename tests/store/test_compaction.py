@@ -12,7 +12,7 @@ from tests.store.storing import Stored
 from tests.store.test_columnar import month_points
 from tests.strategies import JANUARY_2024_US
 from tsengine.core.calendar import period_of
-from tsengine.store.compaction import MERGE_COUNT, by_month, compact_all, compact_one, is_improvable, next_merge
+from tsengine.store.compaction import MERGE_COUNT, by_month, is_improvable, next_merge
 from tsengine.store.period import chunk_bounds
 
 DAY_US = 86_400_000_000
@@ -27,8 +27,8 @@ def test_four_segments_of_a_month_and_tier_become_one(stored: Stored) -> None:
         stored.append(month_points(MONTH + number))  # other months count for themselves
         stored.seal()
     assert len(next_merge(stored.store.view.segments)) == MERGE_COUNT
-    assert compact_one(stored.store, stored.infos.get, None)
-    assert not compact_one(stored.store, stored.infos.get, None)
+    assert stored.merge_due(None)
+    assert not stored.merge_due(None)
     tiers = {month: [live.entry.tier for live in segments] for month, segments in by_month(stored.store.view.segments).items()}
     assert tiers == {MONTH: [1], MONTH + 1: [0], MONTH + 2: [0], MONTH + 3: [0]}
     stored.check()
@@ -42,7 +42,7 @@ def test_points_are_written_once_a_tier(stored: Stored) -> None:
     for number in range(MERGE_COUNT**3):
         stored.append([{"variable": "t", "value": float(number), "time": JANUARY_2024_US + number}])
         stored.seal()
-        while compact_one(stored.store, stored.infos.get, None):
+        while stored.merge_due(None):
             merges += 1
     assert [live.entry.tier for live in stored.store.view.segments] == [3]
     assert merges == MERGE_COUNT**2 + MERGE_COUNT + 1
@@ -64,7 +64,7 @@ def test_all_months_are_merged_and_then_nothing_is_left_to_do(stored: Stored, se
     stored.drop(*chunk_bounds(period_of(JANUARY_2024_US + 5 * DAY_US, period), period), 2)
     stored.forget(3)
     reported: list[tuple[int, int]] = []
-    compact_all(stored.store, stored.infos.get, None, lambda done, total: reported.append((done, total)))
+    stored.merge_all(None, lambda done, total: reported.append((done, total)))
     assert reported == sorted(reported)
     assert reported[-1][0] == reported[-1][1]
     stored.check()
@@ -75,7 +75,7 @@ def test_all_months_are_merged_and_then_nothing_is_left_to_do(stored: Stored, se
     # A second run must find nothing: a store that is compacted every night would be rewritten every night.
     assert not any(is_improvable(stored.store, segments, stored.infos.get, None) for segments in months.values())
     files = stored.files
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     assert stored.files == files == stored.live
     stored.reopen()
     stored.check()
@@ -88,15 +88,15 @@ def test_expired_points_go_while_the_clock_is_trusted(stored: Stored) -> None:
         stored.append([{"variable": "t", "value": n, "time": JANUARY_2024_US + n * DAY_US} for n in range(20)], device)
     stored.seal()
     now_us = JANUARY_2024_US + 19 * DAY_US + 1
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     stored.check()
-    compact_all(stored.store, stored.infos.get, now_us)
+    stored.merge_all(now_us)
     stored.rows[1] = [row for row in stored.rows[1] if row.time_us >= JANUARY_2024_US + 14 * DAY_US]
     stored.check()
     files = stored.files
-    compact_all(stored.store, stored.infos.get, now_us)
+    stored.merge_all(now_us)
     assert stored.files == files
-    compact_all(stored.store, stored.infos.get, now_us + DAY_US)
+    stored.merge_all(now_us + DAY_US)
     assert stored.files != files
 
 
@@ -108,7 +108,7 @@ def test_a_month_that_is_wholly_gone_leaves_no_file(stored: Stored) -> None:
     stored.seal()
     for device in (1, 2):
         stored.drop(*chunk_bounds(MONTH, "month"), device)
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     assert stored.files == []
     assert stored.store.view.tombstones == {}
     stored.check()
@@ -123,6 +123,6 @@ def test_readers_beside_merges(stored: Stored) -> None:
         stored.seal()
     sources = stored.store.sources(7, JANUARY_2024_US, JANUARY_2024_US + 100 * DAY_US)
     rows: list[Any] = ordered(stored.rows[7])
-    compact_all(stored.store, stored.infos.get, None)
+    stored.merge_all(None)
     assert read_all(sources, 7) == rows
     assert stored.files == stored.live

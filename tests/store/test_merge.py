@@ -213,15 +213,23 @@ def test_progress_counts_every_point_and_may_stop_the_merge(tmp_path: Path) -> N
         memtable.apply(record_of(7, points, 1 + 10 * number, RECEIVED_US), 1 + number)
         memtables.append(memtable)
     segments = [segment for number, memtable in enumerate(memtables, 1) for segment in seal_to(tmp_path, memtable, {7: None}, number)]
-    counted: list[int] = []
+    told: list[tuple[int, int, int]] = []
     writers = merge(
-        segments, {7: None}, lambda _segment, _device: (TIME_MIN_US, []), lambda month: SegmentWriter(tmp_path / "m", month), counted.append
+        segments,
+        {7: None},
+        lambda _segment, _device: (TIME_MIN_US, []),
+        lambda month: SegmentWriter(tmp_path / "m", month),
+        lambda *work: told.append(work),
     )
-    assert counted == [2, 2, 2]
+    assert sum(points for points, _, _ in told) == 6
+    assert sum(read for _, read, _ in told) == sum(
+        block.length for segment in segments for block in reader.read_footer(Path(segment.path).read_bytes()).blocks
+    )
+    assert sum(written for _, _, written in told) == writers[0].size_bytes
     writers[0].abort()
     assert list(series_keys(segments[0])) == [(7, b"a", KIND_NUMBER), (7, b"b", KIND_NUMBER), (7, b"c", KIND_NUMBER)]
 
-    def stop(_points: int) -> None:
+    def stop(*_work: int) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

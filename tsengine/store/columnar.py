@@ -9,6 +9,14 @@ Invariants:
 - `View` is replaced, never changed: a reader that took one sees the same points until it drops it.
 - A file is in the view only after it is synced, renamed and committed; it is unlinked only after the commit that removed it.
 - A tombstone applies to a memtable or segment whose newest log sequence is smaller than its own.
+
+Locks, in the order in which they may be taken:
+- `sealing`, `merging`: one seal and one merge at a time; neither waits for the other, so a long merge never stalls writers.
+- `_changes`: from a look at the view over the commit of the manifest to the new view, so that changes of segments and
+  tombstones do not lose each other.
+- `_lock`: for moments only: the active memtable, and the replacement of the view. Writers wait for nothing else.
+- `maintenance`, apart from these: while it is held the log is not trimmed (checks and backups hold it, and a trim).
+Readers take no lock at all.
 """
 
 from __future__ import annotations
@@ -20,10 +28,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tsengine.core import batch
-from tsengine.core.calendar import TIMES, period_of, start_of
+from tsengine.core.calendar import TIMES, start_of
 from tsengine.core.ingest import table as ingest
 from tsengine.core.os.file import remove_file, rename_file, sync_folder
 from tsengine.core.store.bulk import seal_table
@@ -31,9 +39,10 @@ from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
-from tsengine.errors import BusyError, CorruptionError, StorageError, TsengineError
+from tsengine.errors import BusyError, CorruptionError, StorageError, StorageFullError, TsengineError
 from tsengine.store.environment import make_folder
 from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone
+from tsengine.store.period import chunk_bounds
 from tsengine.types import DeviceInfo
 
 logger = logging.getLogger(__name__)
@@ -110,12 +119,15 @@ class ColumnarStore:
         self._device_of = device_of
         self._table_bytes_max = memory_bytes // 2
         self._on_frozen = on_frozen
-        self._lock = threading.Lock()  # guards the active memtable and the replacement of the view
+        self._lock = threading.Lock()
+        self._changes = threading.Lock()
+        self.sealing = threading.Lock()
+        self.merging = threading.Lock()
+        self.maintenance = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._seal_error: TsengineError | None = None
         self._ids = count(self.manifest.next_segment_id)
         self._replayed_until = self.manifest.applied_seq
-        self.maintenance = threading.Lock()  # one seal or merge at a time
         self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
@@ -167,16 +179,20 @@ class ColumnarStore:
         if self._view.active.memtable.holds(device, start_us, end_us):
             self.freeze()
         tombstone = Tombstone(device, start_us, end_us, seq)
-        with self._lock:
-            dead = [segment for segment in self._view.segments if is_covered(segment.entry, tombstone)]
-            known = self._view.tombstones.get(device, ())
-            is_needed = any(touches(segment.entry, tombstone) for segment in self._view.segments if segment not in dead)
-            is_needed = is_needed or any(table.memtable.holds(device, start_us, end_us) for table in self._view.frozen)
+        with self._changes:
+            view = self._view
+            dead = {segment for segment in view.segments if is_covered(segment.entry, tombstone)}
+            known = view.tombstones.get(device, ())
+            is_needed = any(touches(segment.entry, tombstone) for segment in view.segments if segment not in dead)
+            is_needed = is_needed or any(table.memtable.holds(device, start_us, end_us) for table in view.frozen)
+            if not dead and not is_needed:
+                return
             self.manifest.commit(remove=[segment.entry.id for segment in dead], tombstones_add=[tombstone] if is_needed else ())
-            self._view = self._view._replace(
-                segments=tuple(segment for segment in self._view.segments if segment not in dead),
-                tombstones={**self._view.tombstones, device: (*known, tombstone)} if is_needed else self._view.tombstones,
-            )
+            with self._lock:
+                self._view = self._view._replace(
+                    segments=tuple(segment for segment in view.segments if segment not in dead),
+                    tombstones={**view.tombstones, device: (*known, tombstone)} if is_needed else view.tombstones,
+                )
         self._unlink(dead)
 
     def freeze(self) -> None:
@@ -208,7 +224,7 @@ class ColumnarStore:
                 return
         raise BusyError(f"memory for unsealed points is full and sealing took longer than {ADMIT_TIMEOUT_S:g} s; try again later")
 
-    # --- background work: one thread at a time holds `maintenance` ---------------------------------------------------
+    # --- background work ---------------------------------------------------------------------------------------------
 
     def seal(self) -> bool:
         """Write the oldest frozen memtable as segments and commit them; return False if there is none.
@@ -217,7 +233,7 @@ class ColumnarStore:
             StorageFullError, StorageError: nothing was changed; the memtable stays and the call may be repeated.
         Durability: the segments are on disk and in the manifest on return.
         """
-        with self.maintenance:
+        with self.sealing:
             if not self._view.frozen:
                 return False
             table = self._view.frozen[0]
@@ -228,20 +244,21 @@ class ColumnarStore:
                     table.memtable.last_log_seq,
                     tier=0,
                 )
-                self.manifest.commit(
-                    add=[segment.entry for segment in added],
-                    applied_seq=table.memtable.last_log_seq,
-                    next_sequences={device: n for device, n in table.next_sequences.items() if self._device_of(device)},
-                )
+                with self._changes:
+                    self._commit(
+                        added,
+                        applied_seq=table.memtable.last_log_seq,
+                        next_sequences={device: n for device, n in table.next_sequences.items() if self._device_of(device)},
+                    )
+                    with self._room:
+                        self._seal_error = None
+                        self._view = self._view._replace(segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:])
+                        self._room.notify_all()
             except Exception as error:
                 with self._room:
                     self._seal_error = error if isinstance(error, TsengineError) else TsengineError(f"sealing failed: {error!r}")
                     self._room.notify_all()
                 raise
-            with self._room:
-                self._seal_error = None
-                self._view = self._view._replace(segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:])
-                self._room.notify_all()
             return True
 
     def load(self, tables: Iterable[tuple[ingest.Table, Targets]], log_seq: int) -> None:
@@ -267,45 +284,72 @@ class ColumnarStore:
                 for part, target in enumerate(targets):
                     if target is not None:
                         following[table.part_device(part)] = target[0] + table.part_size(part)
-            with self._lock:
-                self.manifest.commit(add=[segment.entry for segment in added], next_sequences=following)
-                self._view = self._view._replace(segments=self._view.segments + tuple(added))
         except BaseException:
+            self._unlink(added)
+            raise
+        with self._changes:
+            self._commit(added, next_sequences=following)
+            with self._lock:
+                self._view = self._view._replace(segments=self._view.segments + tuple(added))
+
+    def _commit(self, added: list[LiveSegment], **changes: Any) -> None:
+        """Commit new segments with other changes; see `Manifest.commit`."""
+        try:
+            self.manifest.commit(add=[segment.entry for segment in added], **changes)
+        except StorageFullError:  # after another error it is in doubt whether the manifest lists them: the next open knows
             self._unlink(added)
             raise
 
     def replace(self, old: list[LiveSegment], work: Callable[[MakeWriter], list[SegmentWriter]], *, tier: int) -> list[LiveSegment]:
-        """Put the segments that `work` writes in the place of old ones (the caller holds `maintenance`); return them.
+        """Put the segments that `work` writes in the place of old ones (the caller holds `merging`); return them.
 
-        Tombstones that hide nothing any more are forgotten in the same commit. If `drop_points` removed one of the old segments
-        meanwhile, its points may be in what was written: that is thrown away, nothing changes, and the list is empty.
+        Tombstones that hide nothing any more are forgotten in the same commit. If one of the old segments was removed meanwhile,
+        its points may be in what was written: that is thrown away, nothing changes, and the list is empty.
         """
         first = min(segment.entry.first_log_seq for segment in old)
         last = max(segment.entry.last_log_seq for segment in old)
         added = self._write(work, first, last, tier)
-        with self._lock:
-            if any(segment not in self._view.segments for segment in old):
-                self._unlink(added)
-                return []
-            segments = tuple(segment for segment in self._view.segments if segment not in old) + tuple(added)
-            spent = [
-                tombstone
-                for tombstones in self._view.tombstones.values()
-                for tombstone in tombstones
-                if not any(hides(tombstone, segment) for segment in segments)
-                and not any(table.memtable.last_log_seq < tombstone.log_seq for table in self._view.frozen)
-            ]
-            self.manifest.commit(
-                add=[segment.entry for segment in added], remove=[segment.entry.id for segment in old], tombstones_remove=spent
-            )
-            left = {device: tuple(t for t in known if t not in spent) for device, known in self._view.tombstones.items()}
-            self._view = self._view._replace(segments=segments, tombstones={device: known for device, known in left.items() if known})
+        if not self._exchange(old, added):
+            self._unlink(added)
+            return []
         self._unlink(old)
         return added
 
-    def remove(self, dead: list[LiveSegment]) -> None:
-        """Remove segments whose every point is expired or deleted."""
-        self.replace(dead, lambda _: [], tier=0)
+    def remove(self, dead: Iterable[LiveSegment]) -> int:
+        """Remove segments whose every point is expired or deleted; return how many were still there."""
+        there = list(set(dead) & set(self._view.segments))
+        if not there or not self._exchange(there, []):
+            return 0
+        self._unlink(there)
+        return len(there)
+
+    def _exchange(self, old: list[LiveSegment], added: list[LiveSegment]) -> bool:
+        """Commit segments in the place of old ones; return False, and change nothing, if one of those is not there any more."""
+        seen = self._view
+        # Most of the work before the lock: tombstones that hide nothing in what will be left.
+        gone = set(old)
+        left = [*(set(seen.segments) - gone), *added]
+        spent = [t for known in seen.tombstones.values() for t in known if not any(hides(t, segment) for segment in left)]
+        with self._changes:
+            view = self._view
+            if not gone <= set(view.segments):
+                return False
+            fresh = set(view.segments) - set(seen.segments)
+            spent = [
+                tombstone
+                for tombstone in spent
+                if not any(hides(tombstone, segment) for segment in fresh)
+                and not any(table.memtable.last_log_seq < tombstone.log_seq for table in view.frozen)
+            ]
+            self._commit(added, remove=[segment.entry.id for segment in old], tombstones_remove=spent)
+            tombstones = view.tombstones
+            if spent:
+                kept = {device: tuple(t for t in known if t not in spent) for device, known in tombstones.items()}
+                tombstones = {device: known for device, known in kept.items() if known}
+            segments = (*(segment for segment in view.segments if segment not in gone), *added)
+            with self._lock:
+                self._view = self._view._replace(segments=segments, tombstones=tombstones)
+        return True
 
     @contextmanager
     def sparing_damaged(self, segments: Iterable[LiveSegment]) -> Iterator[None]:
@@ -381,7 +425,10 @@ class ColumnarStore:
 
     @contextmanager
     def keeping_files(self) -> Iterator[None]:
-        """Leave the files of segments that are removed meanwhile where they are until the end, for a backup that copies them."""
+        """Leave the files of segments that are removed meanwhile where they are until the end, for whoever reads them one by one.
+
+        One at a time; its users hold `maintenance`.
+        """
         with self._lock:
             kept: list[LiveSegment] = []
             self._kept = kept
@@ -393,9 +440,10 @@ class ColumnarStore:
             self._unlink(kept)
 
     def _unlink(self, segments: Iterable[LiveSegment]) -> None:
-        if self._kept is not None:
-            self._kept.extend(segments)
-            return
+        with self._lock:
+            if self._kept is not None:
+                self._kept.extend(segments)
+                return
         for segment in segments:
             try:
                 remove_file(segment.path)
@@ -427,14 +475,14 @@ class ColumnarStore:
         """Return the points of a device in each of its periods, hidden ones left out: number of the period -> points."""
         counts: dict[int, int] = {}
         for source, hidden in self.sources(device, *TIMES):
-            if isinstance(source, Segment):
-                found = segment_period_counts(source, device, period, hidden)
-            else:
-                found = source.period_counts(device, period)
-                found = {n: points for n, points in found.items() if not is_hidden(max(start_of(n, period), TIMES[0]), hidden)}
-            for number, points in found.items():
+            for number, points in counts_in(source, device, period, hidden).items():
                 counts[number] = counts.get(number, 0) + points
         return counts
+
+    def chunk_count(self, device: int, period: str | None, number: int) -> int:
+        """Return the points of a device in one of its periods, hidden ones left out."""
+        sources = self.sources(device, *chunk_bounds(number, period))
+        return sum(counts_in(source, device, period, hidden).get(number, 0) for source, hidden in sources)
 
     def forget_device(self, seq: int, device: int) -> None:
         """Drop everything of a device that was deleted from the catalog."""
@@ -492,14 +540,12 @@ def is_hidden(time_us: int, hidden: list[Interval]) -> bool:
     return any(start <= time_us <= end for start, end in hidden)
 
 
-def segment_period_counts(segment: Segment, device: int, period: str | None, hidden: list[Interval]) -> dict[int, int]:
-    """Return the points of a device in each period; a block never crosses a period, so its first time tells."""
-    counts: dict[int, int] = {}
-    for first_us, _, points in segment.device_blocks(device):
-        if not is_hidden(first_us, hidden):
-            number = period_of(first_us, period)
-            counts[number] = counts.get(number, 0) + points
-    return counts
+def counts_in(source: Memtable | Segment, device: int, period: str | None, hidden: list[Interval]) -> dict[int, int]:
+    """Return the points of a device in each period that a source holds; tombstones hide whole periods."""
+    if isinstance(source, Segment):
+        return source.period_counts(device, period, hidden)
+    found = source.period_counts(device, period)
+    return {number: points for number, points in found.items() if not is_hidden(max(start_of(number, period), TIMES[0]), hidden)}
 
 
 def abandon(writer: SegmentWriter) -> None:

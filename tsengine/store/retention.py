@@ -10,12 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
+from tsengine.limits import CLOCK_TRUST_S
 from tsengine.store.columnar import ColumnarStore, LiveSegment
 from tsengine.store.period import kept_from
 from tsengine.types import DeviceInfo
-
-AGREEMENT_US = 10 * 60 * 1_000_000
-"""How long both clocks must have agreed before anything expired is dropped: ten minutes."""
 
 DRIFT_US_MAX = 5 * 1_000_000
 """Difference between the clocks' progress that still counts as agreement: five seconds covers a slewed correction."""
@@ -27,21 +25,31 @@ class Clock(Protocol):
 
 
 class TrustedClock:
-    """A clock and how long its two hands have run side by side."""
+    """A clock and how long its two hands have run side by side.
 
-    def __init__(self, clock: Clock) -> None:
+    Args:
+        trust_s: how long they must have done so, seconds.
+    """
+
+    def __init__(self, clock: Clock, trust_s: float = CLOCK_TRUST_S) -> None:
         self._clock = clock
-        self._since_us = clock.monotonic_us()
-        self._offset_us = clock.now_us() - self._since_us
+        self._trust_us = round(trust_s * 1_000_000)
+        monotonic_us = clock.monotonic_us()
+        # (wall clock minus monotonic clock, since when they run so): one object, so that threads see both change together.
+        self._agreed = (clock.now_us() - monotonic_us, monotonic_us)
 
-    def is_trusted(self) -> bool:
-        """Whether the clocks have agreed for AGREEMENT_US; call it now and then, a jump is noticed at the next call."""
+    def now_us(self) -> int | None:
+        """Return the wall clock's time if the clocks have agreed for long enough, else None.
+
+        Call it now and then: a jump is noticed at the next call.
+        """
         monotonic_us = self._clock.monotonic_us()
-        offset_us = self._clock.now_us() - monotonic_us
-        if abs(offset_us - self._offset_us) > DRIFT_US_MAX:
-            self._offset_us = offset_us
-            self._since_us = monotonic_us
-        return monotonic_us - self._since_us >= AGREEMENT_US
+        now_us = self._clock.now_us()
+        offset_us, since_us = self._agreed
+        if abs(now_us - monotonic_us - offset_us) > DRIFT_US_MAX:
+            since_us = monotonic_us
+            self._agreed = (now_us - monotonic_us, since_us)
+        return now_us if monotonic_us - since_us >= self._trust_us else None
 
 
 def is_dead(live: LiveSegment, device_of: Callable[[int], DeviceInfo | None], now_us: int) -> bool:
@@ -52,13 +60,13 @@ def is_dead(live: LiveSegment, device_of: Callable[[int], DeviceInfo | None], no
 
 
 def drop_expired(store: ColumnarStore, device_of: Callable[[int], DeviceInfo | None], now_us: int) -> int:
-    """Remove every segment that holds nothing that is kept; return how many. Durability: committed on return."""
-    with store.maintenance:
-        dead = []
-        for live in store.view.segments:
-            with store.sparing_damaged([live]):
-                if live.damage is None and is_dead(live, device_of, now_us):
-                    dead.append(live)
-        if dead:
-            store.remove(dead)
-        return len(dead)
+    """Remove every segment that holds nothing that is kept; return how many. Durability: committed on return.
+
+    It waits for no merge; one that has such a segment among its own is thrown away.
+    """
+    dead = []
+    for live in store.view.segments:
+        with store.sparing_damaged([live]):
+            if live.damage is None and is_dead(live, device_of, now_us):
+                dead.append(live)
+    return store.remove(dead)
