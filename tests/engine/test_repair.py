@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -133,12 +133,12 @@ def pristine(tmp_path_factory: pytest.TempPathFactory) -> Damaged:
 
 
 @pytest.fixture
-def store(pristine: Damaged, tmp_path: Path) -> Iterator[Damaged]:
+def store(pristine: Damaged, tmp_path: Path) -> Damaged:
     """A copy of the store, to be damaged."""
     copy = object.__new__(Damaged)
     copy.path, copy.content, copy.points_of, copy.applied = tmp_path / "store", pristine.content, pristine.points_of, pristine.applied
     shutil.copytree(pristine.path, copy.path)
-    yield copy
+    return copy
 
 
 # --- a sound store -------------------------------------------------------------------------------------------------------
@@ -454,7 +454,7 @@ def test_the_creation_of_a_device_is_lost(tmp_path: Path) -> None:
 
 def test_a_torn_tail_is_noted_and_left_to_the_next_open(store: Damaged) -> None:
     path = store.logs[-1]
-    offset, end, seq, _ = [frame for frame in frames_of(path) if frame[3]][-1]
+    _, end, seq, _ = [frame for frame in frames_of(path) if frame[3]][-1]
     path.write_bytes(path.read_bytes()[: end - 3])
     report = store.check()
     assert report.problems == [] and "did not finish" in report.notes[0]
