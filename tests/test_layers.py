@@ -68,17 +68,20 @@ FLOORS: list[dict[str, str]] = [
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
         ),
+        "tsengine.core.store.salvage": "tsengine.core.store.points tsengine.core.store.segment tsengine.core.store.segment_writer",
         "tsengine.core.store.aggregate": "tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.segment",
     },
     {
         "tsengine.store": "",
         "tsengine.store.environment": "",
         "tsengine.store.lockfile": "",
+        "tsengine.store.pages": "",
         "tsengine.store.period": "",
         "tsengine.store.catalog": "tsengine.store.environment",
         "tsengine.store.manifest": "tsengine.store.environment",
         "tsengine.store.register_rows": "",
-        "tsengine.store.registers": "tsengine.store.environment tsengine.store.register_rows",
+        "tsengine.store.register_check": "tsengine.store.environment tsengine.store.register_rows",
+        "tsengine.store.registers": "tsengine.store.environment tsengine.store.register_rows tsengine.store.register_check",
         "tsengine.store.columnar": "tsengine.store.environment tsengine.store.manifest tsengine.store.period",
         "tsengine.store.retention": "tsengine.store.columnar tsengine.store.manifest tsengine.store.period",
         "tsengine.store.pace": "",
@@ -92,8 +95,10 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.fleet": "",
         "tsengine.query": "tsengine.ingest",
         "tsengine.arguments": "tsengine.query",
-        "tsengine.backup": "tsengine.log",
+        "tsengine.backup": "tsengine.check tsengine.log",
         "tsengine.check": "tsengine.log",
+        "tsengine.log_salvage": "tsengine.log",
+        "tsengine.repair": "tsengine.backup tsengine.check tsengine.log tsengine.log_salvage",
         "tsengine.engine": "*",
     },
     {

@@ -1,59 +1,89 @@
 """A consistent copy of an open store.
 
-The three LMDB environments are copied first, each with the log sequence it has applied; then the sealed segments that the
-copied manifest lists; then the log from the oldest of those sequences on. Opening the copy replays the log into whatever
-lags behind, as after a crash. Everything goes on meanwhile, but the log is not trimmed, and files of segments that are
-removed are kept until they are copied.
+The three LMDB environments are copied first, each with the log sequence it has applied, then the log from the oldest of those
+sequences on; seals, merges and trims wait for that, writes and reads do not. Then, with nothing waiting, the sealed segments
+that the copied manifest lists: files that a merge or a delete removes meanwhile are kept until they are copied. Opening the copy
+replays the log into whatever lags behind, as after a crash.
+
+Until everything is there and synced, a file in the copy says that it is unfinished, and `tsengine.open` refuses it.
 """
 
 from __future__ import annotations
 
+import errno
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tsengine.core.os.file import close_file, open_file, sync_file, sync_folder
-from tsengine.errors import InputError, StorageError
+from tsengine.check import UNFINISHED_NAME
+from tsengine.core.os.file import close_file, open_file, remove_file, sync_file, sync_folder, write_at
+from tsengine.errors import InputError, StorageError, StorageFullError
 from tsengine.log import LocalLog
+from tsengine.store.compaction import Progress
 from tsengine.store.environment import make_folder
-from tsengine.store.manifest import Manifest
+from tsengine.store.manifest import Manifest, SegmentEntry
 
 if TYPE_CHECKING:
     from tsengine.engine import Engine
 
+MARK = "a backup into this folder was interrupted; remove the folder and make another backup"
 
-def write_backup(engine: Engine, target: Path) -> None:
+
+def write_backup(engine: Engine, target: Path, progress: Progress | None = None) -> None:
     """Copy a store to a new or empty folder; see Engine.backup."""
     if target.exists() and any(target.iterdir()):
         raise InputError(f"the folder {target} is not empty; give a new one")
     make_folder(target)
+    mark = target / UNFINISHED_NAME
     try:
-        with engine.columnar.maintenance, engine.columnar.keeping_files():
-            engine.sync()
-            applied = (
-                engine.catalog.applied_seq,
-                engine.registers.applied_seq,
-                engine.columnar.manifest.applied_seq,
-            )
-            engine.catalog.copy(target / "catalog")
-            engine.registers.copy(target / "registers")
-            engine.columnar.manifest.copy(target / "manifest")
-            copy_segments(engine, target)
-            copy_log(engine, target / "wal", applied)
+        write_mark(mark, MARK)
+        if engine.durability == "memory":
+            engine.seal()  # its log has no files that could be copied
+        engine.sync()
+        with engine.columnar.keeping_files():
+            with engine.columnar.maintenance:
+                applied = (engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
+                engine.catalog.copy(target / "catalog")
+                engine.registers.copy(target / "registers")
+                engine.columnar.manifest.copy(target / "manifest")
+                copy_log(engine, target / "wal", applied)
+            copy_segments(engine, target, progress)
         sync_folder(target)
-    except OSError as error:
-        if isinstance(error, StorageError):
+        remove_file(mark)
+        sync_folder(target)
+    except BaseException as error:
+        remove_copy(target)
+        if not isinstance(error, OSError) or isinstance(error, StorageError):
             raise
-        raise StorageError(error.errno, f"the backup to {target} is unfinished: {error}") from error
+        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
+        raise kind(error.errno, f"the backup to {target} is not made: {error.strerror}") from error
 
 
-def copy_segments(engine: Engine, target: Path) -> None:
-    """Copy the files of the segments that the copied manifest lists."""
-    manifest = Manifest(target / "manifest")
+def write_mark(mark: Path, text: str) -> None:
+    """Mark a folder as no whole store, durably."""
+    fd = open_file(mark, write=True, create=True)
     try:
-        listed = manifest.segments()
+        write_at(fd, f"{text}\n".encode(), 0, mark)
+        sync_file(fd, mark)
     finally:
-        manifest.close()
+        close_file(fd, mark)
+    sync_folder(mark.parent)
+
+
+def remove_copy(target: Path) -> None:
+    """Empty the folder of a copy that failed, the mark last; what cannot be removed keeps the mark."""
+    parts = ("catalog", "registers", "manifest", "wal", "segments")
+    for part in parts:
+        shutil.rmtree(target / part, ignore_errors=True)
+    if not any((target / part).exists() for part in parts):
+        (target / UNFINISHED_NAME).unlink(missing_ok=True)
+
+
+def copy_segments(engine: Engine, target: Path, progress: Progress | None) -> None:
+    """Copy the files of the segments that the copied manifest lists."""
+    listed = listed_in(target / "manifest")
+    total = sum(entry.size_bytes for entry in listed)
+    done = 0
     folder = target / "segments"
     make_folder(folder)
     for entry in listed:
@@ -66,7 +96,19 @@ def copy_segments(engine: Engine, target: Path) -> None:
             sync_file(fd, copy)
         finally:
             close_file(fd, copy)
+        done += entry.size_bytes
+        if progress is not None:
+            progress(done, total)
     sync_folder(folder)
+
+
+def listed_in(folder: Path) -> list[SegmentEntry]:
+    """Return what a copied manifest lists."""
+    manifest = Manifest(folder)
+    try:
+        return manifest.segments()
+    finally:
+        manifest.close()
 
 
 def copy_log(engine: Engine, folder: Path, applied: tuple[int, int, int]) -> None:

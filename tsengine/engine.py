@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from tsengine import commands
 from tsengine.backup import write_backup
 from tsengine.capacity import DeviceState
-from tsengine.check import Report, check_store
+from tsengine.check import Report, check_store, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.core.ingest.table import Table
@@ -105,6 +105,7 @@ class Engine(Fleet):
         self._workers: list[Worker] = []
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
+            refuse_unfinished(self.path)
             self.catalog = Catalog(self.path / "catalog")
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
@@ -461,20 +462,28 @@ class Engine(Fleet):
         self.seal()
         self._compaction.merge_all(self._trusted_clock.now_us(), progress)
 
-    def backup(self, path: str | os.PathLike[str]) -> None:
+    def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
         """Write a consistent copy of the store to a new or empty folder while writes go on; `tsengine.open` restores it.
 
+        Args:
+            progress: called with (bytes of segments copied, bytes in all).
+
         Raises:
-            InputError: the folder is not empty. StorageFullError, StorageError: the copy is unfinished; remove it.
-        Durability: the copy is on disk on return; it holds everything acknowledged before the call.
+            InputError: the folder is not empty. StorageFullError, StorageError: there is no copy; the folder is empty again.
+        Durability: the copy is on disk on return; it holds everything acknowledged before the call. A copy that a kill leaves
+            half made is refused by `tsengine.open`.
         """
         self.check_open()
-        write_backup(self, Path(path))
+        write_backup(self, Path(path), progress)
 
-    def check(self) -> Report:
-        """Verify every checksum, the manifest against the files, secondary keys against rows; change nothing."""
+    def check(self, progress: Progress | None = None) -> Report:
+        """Verify every checksum, the manifest against the files, secondary keys against rows; change nothing.
+
+        Args:
+            progress: called with (points read, points in all).
+        """
         self.check_open()
-        return check_store(self)
+        return check_store(self, progress)
 
     def close(self) -> None:
         """Make everything appended durable and let go of the store; a second close does nothing.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -56,6 +57,10 @@ class Fleet(ABC):
     @abstractmethod
     def device_of(self, info: DeviceInfo) -> Device:
         """Return the device of an info."""
+
+    def holding_catalog(self) -> AbstractContextManager[Any]:
+        """Return the lock that keeps devices from coming and going while it is held."""
+        return self._catalog_lock
 
     # --- devices -----------------------------------------------------------------------------------------------------
 

@@ -22,4 +22,4 @@ cdef class Recovery:
     cdef int walk(self, FrameWalker walker) except -1
     cdef int add(self, int64_t seq, bytes record) except -1
     cdef int flush(self) except -1
-    cdef int judge(self, FrameWalker walker, int64_t index) except -1
+    cdef int judge(self, FrameWalker walker, int64_t index, bint cut) except -1

@@ -23,4 +23,5 @@ class Recovery:
     record_count: int
 
     def __init__(self, folder: str, applied: int, sync: bool, deliver: Callable[[int, list[bytes]], None]) -> None: ...
-    def run(self) -> None: ...
+    def run(self, *, cut: bool = True) -> None:
+        """Do it; without `cut` a torn tail is only counted, and nothing on disk is changed."""

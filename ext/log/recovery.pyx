@@ -45,7 +45,7 @@ cdef class Recovery:
         self.delivered_seq = applied
         self.group = []
 
-    def run(self):
+    def run(self, *, bint cut=True):
         cdef FrameWalker walker
         cdef int64_t index, expected = self.delivered_seq + 1
         if not self.files:
@@ -69,7 +69,7 @@ cdef class Recovery:
             walker = following
         self.flush()
         if following is not None or walker.size_bytes > walker.offset:
-            self.judge(walker, index)
+            self.judge(walker, index, cut)
         walker.close()
 
     cdef FrameWalker open(self, int64_t index):
@@ -106,7 +106,7 @@ cdef class Recovery:
             self.delivered_seq = self.group_seq + len(records) - 1
         return 0
 
-    cdef int judge(self, FrameWalker walker, int64_t index) except -1:
+    cdef int judge(self, FrameWalker walker, int64_t index, bint cut) except -1:
         # The log ends at the walker's place, but bytes or files follow.
         cdef int64_t seq = walker.next_seq
         cdef FrameWalker later
@@ -122,6 +122,8 @@ cdef class Recovery:
             raise CorruptionError(f"log at sequence {seq}", file=walker.path, offset=walker.offset,
                                   expected=f"a frame, since {where} says that it was on disk", found="none that verifies")
         self.torn_bytes += walker.count_torn_bytes()
+        if not cut:
+            return 0
         # Newest first: after a crash in between the same tail is found again, only shorter.
         while len(self.files) > index:
             remove_file(self.files.pop()[1])

@@ -44,6 +44,31 @@ def test_a_damaged_store_fails_the_check(run: Run, store: Path) -> None:
     assert run("check", status=1).stdout.startswith("problem: damaged")
 
 
+def test_a_repair_says_what_it_did(run: Run, store: Path) -> None:
+    run("compact")
+    segment = next((store / "segments").glob("*.seg"))
+    raw = bytearray(segment.read_bytes())
+    raw[100] ^= 0xFF
+    segment.write_bytes(raw)
+    assert "--repair" in run("check", status=1).stderr
+    lines = run("check", "--repair").stdout.splitlines()
+    assert [line.split(":")[0] for line in lines[:3]] == ["kept", "lost", "repaired"] and lines[-1].startswith("the store is sound; ")
+    assert json.loads(run("check", "--repair", "--json").stdout)["actions"] == []
+    assert next((store / "damaged").glob("*/segments/*.seg")).read_bytes() == raw
+
+
+def test_a_store_that_does_not_open_is_checked_and_repaired(run: Run, store: Path) -> None:
+    log = next((store / "wal").glob("*.wal"))
+    raw = bytearray(log.read_bytes())
+    raw[64 + 20] ^= 0xFF
+    log.write_bytes(raw)
+    assert "damaged log" in run("stats", status=1).stderr
+    assert "damaged log" in run("check", status=1).stdout
+    done = json.loads(run("check", "--repair", "--json").stdout)
+    assert [action["action"] for action in done["actions"]] == ["kept", "repaired"] and done["check"]["problems"] == []
+    assert run("query", "-d", "SN-1", "--count").stdout == "6\n"
+
+
 def test_compact(run: Run, store: Path) -> None:
     assert json.loads(run("compact", "--json").stdout)["after"]["sealed_points"] == 6
     assert run("compact").stdout.startswith("segments: 1 -> 1")

@@ -356,7 +356,7 @@ def test_check_finds_a_missing_key(tmp_path: Path) -> None:
     store.flush()
     store._environment.write(lambda txn: txn.delete((1).to_bytes(4, "big"), db=store._by_time))
     problems = store.check()
-    assert any("device 1: time keys and registers differ" in problem for problem in problems)
+    assert any("device 1: 5 of 5 registers without their time key, the first is 1" in problem for problem in problems)
     assert any("device 1: the count is 0, there are 5 registers" in problem for problem in problems)
     store._environment.write(lambda txn: txn.drop(store._rows, delete=False))
     assert any("device 2 has time keys but no registers" in problem for problem in store.check())

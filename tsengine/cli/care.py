@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tsengine.cli.options import DEFAULT_DATA, Data, Json, open_store
+from tsengine.cli.options import DEFAULT_DATA, Data, Json, find_store, open_store
 from tsengine.cli.show import counted, print_json, print_pairs, progress_bar, size_text
 
 STATS_EXAMPLE = "Example: tsengine stats --json"
@@ -29,21 +29,41 @@ def stats(data: Data = DEFAULT_DATA, json: Json = False) -> None:
         typer.echo(f"error in the background: {error}", err=True)
 
 
-def check(data: Data = DEFAULT_DATA, json: Json = False) -> None:
-    """Verify the whole store; change nothing.
+def check(
+    data: Data = DEFAULT_DATA,
+    repair: Annotated[bool, typer.Option("--repair", help="Keep what is whole, move the rest aside, say what is lost.")] = False,
+    json: Json = False,
+) -> None:
+    """Verify the whole store; change nothing unless told to repair.
 
-    Exit status 1 if there are problems.
+    Exit status 1 if there are problems, or still are after the repair.
     """
-    with open_store(data) as db, progress_bar("checking"):
-        report = db.check()
+    from tsengine.check import check_folder
+    from tsengine.repair import repair_folder
+
+    find_store(data)
+    with progress_bar("checking") as progress:
+        done = repair_folder(data, progress) if repair else None
+        report = check_folder(data, progress) if done is None else done.check
     if json:
-        print_json(report)
+        print_json(report if done is None else done)
     else:
+        for action in done.actions if done is not None else ():
+            typer.echo(f"{action.action}: {action.text}")
         for problem in report.problems:
             typer.echo(f"problem: {problem}")
+        for note in report.notes:
+            typer.echo(f"note: {note}")
         state = "the store is sound" if report.is_sound else f"{counted(len(report.problems), 'problem')} found"
-        read = (counted(report.segments, "segment"), counted(report.points, "point"), counted(report.records, "record"))
+        read = (
+            counted(report.segments, "segment"),
+            counted(report.points, "point"),
+            counted(report.registers, "register"),
+            counted(report.records, "record"),
+        )
         typer.echo(f"{state}; read {', '.join(read)} of the log")
+        if not report.is_sound and done is None:
+            typer.echo("hint: `tsengine check --repair` keeps what is whole; a backup may have all of it", err=True)
     if not report.is_sound:
         raise typer.Exit(1)
 
@@ -74,6 +94,6 @@ def backup(
 
     The copy is consistent; use it by naming it with --data.
     """
-    with open_store(data) as db, progress_bar("copying"):
-        db.backup(target)
+    with open_store(data) as db, progress_bar("copying") as progress:
+        db.backup(target, progress)
     typer.echo(f"copied the store to {target}")

@@ -25,11 +25,17 @@ End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="Last tim
 
 def open_store(data: Path, *, create: bool = False) -> tsengine.Engine:
     """Open the store in a folder; a folder without one is an error unless it may be created."""
-    if not create and not (data / "catalog").is_dir():
+    if not create:
+        find_store(data)
+    return tsengine.open(data)
+
+
+def find_store(data: Path) -> None:
+    """Raise unless there is a store in a folder."""
+    if not any((data / name).is_dir() for name in ("catalog", "wal")):
         error = NotFoundError(f"there is no store in {data}")
         error.hint = "name its folder with --data; `tsengine serve` and `tsengine device create` make a new one"  # type: ignore[attr-defined]
         raise error
-    return tsengine.open(data)
 
 
 def parse_count(text: str, option: str) -> int | None:

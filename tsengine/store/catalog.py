@@ -282,6 +282,17 @@ class Catalog:
         """Return what is wrong between devices, tokens and the ways to find them, one sentence each; empty = nothing."""
         return self._environment.read(self._check)
 
+    def rebuild(self) -> list[str]:
+        """Make all ways to find devices and tokens again from these, in one transaction; return what was lost, one sentence each.
+
+        What cannot be decoded, and tokens and parameters of no device, are removed.
+
+        Durability: on disk on return.
+        """
+        lost = self._environment.write(self._rebuild)
+        self._environment.sync()
+        return lost
+
     def copy(self, folder: str | os.PathLike[str]) -> None:
         """Write a consistent copy for a backup; see `Environment.copy`."""
         self._environment.copy(folder)
@@ -332,6 +343,37 @@ class Catalog:
             (highest < self._environment.get_number(txn, _KEY_NEXT_DEVICE, 1), "the next device's number is taken"),
         )
         return [f"{self._environment.file}: {problem}" for holds, problem in claims if not holds]
+
+    def _rebuild(self, txn: Transaction) -> list[str]:
+        lost: list[str] = []
+        devices = self._readable(txn, self._devices, _decode_device, "device", lost)
+        tokens = self._readable(txn, self._tokens, _decode_token, "token", lost)
+        parameters = self._readable(txn, self._parameters, _decode_parameters, "parameters of device", lost)
+        for database in (self._devices, self._ids, self._serials, self._tokens, self._device_tokens, self._parameters):
+            txn.drop(database, delete=False)
+        for info in devices.values():
+            self._put_device(txn, info)
+        known = {_key(info.number) for info in devices.values()}
+        for token in tokens.values():
+            if _key(token.device) in known:
+                self._put_token(txn, token)
+            else:
+                lost.append(f"token {token.name!r} belongs to device {token.device}, which is gone")
+        for key, found in parameters.items():
+            if key in known:
+                self._store_parameters(txn, int.from_bytes(key, "big"), found)
+            else:
+                lost.append(f"{len(found)} parameters belong to device {int.from_bytes(key, 'big')}, which is gone")
+        return lost
+
+    def _readable(self, txn: Transaction, database: Any, decode: Any, what: str, lost: list[str]) -> dict[bytes, Any]:
+        found = {}
+        for key, value in txn.cursor(database):
+            try:
+                found[key] = decode(value)
+            except msgspec.DecodeError as error:
+                lost.append(f"{what} {key.hex()} cannot be decoded: {error}")
+        return found
 
 
 def _key(number: int) -> bytes:

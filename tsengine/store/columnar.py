@@ -41,7 +41,7 @@ from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
 from tsengine.errors import BusyError, CorruptionError, StorageError, StorageFullError, TsengineError
 from tsengine.store.environment import make_folder
-from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone
+from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone, entry_of
 from tsengine.store.period import chunk_bounds
 from tsengine.types import DeviceInfo
 
@@ -128,6 +128,7 @@ class ColumnarStore:
         self._seal_error: TsengineError | None = None
         self._ids = count(self.manifest.next_segment_id)
         self._replayed_until = self.manifest.applied_seq
+        self._keeping = threading.Lock()  # one backup or check at a time
         self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
@@ -398,24 +399,7 @@ class ColumnarStore:
 
     def _described(self, segment_id: int, first_log_seq: int, last_log_seq: int, tier: int) -> LiveSegment:
         segment = Segment(self.path_of(segment_id), segment_id, last_log_seq)
-        first_us, last_us = segment.time_bounds()
-        devices = segment.devices()
-        live = LiveSegment(
-            SegmentEntry(
-                id=segment_id,
-                month=segment.month,
-                size_bytes=segment.size_bytes,
-                point_count=segment.point_count,
-                first_us=first_us,
-                last_us=last_us,
-                first_device=devices[0],
-                last_device=devices[-1],
-                first_log_seq=first_log_seq,
-                last_log_seq=last_log_seq,
-                tier=tier,
-            ),
-            self.path_of(segment_id),
-        )
+        live = LiveSegment(entry_of(segment, segment_id, first_log_seq, last_log_seq, tier), self.path_of(segment_id))
         live._segment = segment
         return live
 
@@ -425,19 +409,17 @@ class ColumnarStore:
 
     @contextmanager
     def keeping_files(self) -> Iterator[None]:
-        """Leave the files of segments that are removed meanwhile where they are until the end, for whoever reads them one by one.
-
-        One at a time; its users hold `maintenance`.
-        """
-        with self._lock:
-            kept: list[LiveSegment] = []
-            self._kept = kept
-        try:
-            yield
-        finally:
+        """Leave the files of segments that are removed meanwhile where they are until the end, for who reads them; one at a time."""
+        with self._keeping:
             with self._lock:
-                self._kept = None
-            self._unlink(kept)
+                kept: list[LiveSegment] = []
+                self._kept = kept
+            try:
+                yield
+            finally:
+                with self._lock:
+                    self._kept = None
+                self._unlink(kept)
 
     def _unlink(self, segments: Iterable[LiveSegment]) -> None:
         with self._lock:

@@ -106,7 +106,7 @@ class Environment:
             self._env.reader_check()
             self._meta = self._open_database("meta", {})
             self._check_format(store, version)
-            self._databases = {name: self._open_database(name, options) for name, options in databases.items()}
+            self.databases = {name: self._open_database(name, options) for name, options in databases.items()}
             self._applied = self.read(self.get_number, _KEY_APPLIED)
         except BaseException:
             self._env.close()
@@ -136,7 +136,7 @@ class Environment:
 
     def database(self, name: str) -> Any:
         """Return the handle of a database that was named when the environment was opened."""
-        return self._databases[name]
+        return self.databases[name]
 
     @property
     def applied_seq(self) -> int:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from tsengine.core.store.segment import Segment
 from tsengine.errors import CorruptionError, InputError
 from tsengine.store.environment import Environment, Transaction
 
@@ -60,6 +61,25 @@ class Tombstone(msgspec.Struct, frozen=True):
     start_us: int
     end_us: int
     log_seq: int
+
+
+def entry_of(segment: Segment, id: int, first_log_seq: int, last_log_seq: int, tier: int) -> SegmentEntry:
+    """Return what the manifest should say of a segment."""
+    first_us, last_us = segment.time_bounds()
+    devices = segment.devices()
+    return SegmentEntry(
+        id=id,
+        month=segment.month,
+        size_bytes=segment.size_bytes,
+        point_count=segment.point_count,
+        first_us=first_us,
+        last_us=last_us,
+        first_device=devices[0],
+        last_device=devices[-1],
+        first_log_seq=first_log_seq,
+        last_log_seq=last_log_seq,
+        tier=tier,
+    )
 
 
 _encode = msgspec.msgpack.Encoder().encode

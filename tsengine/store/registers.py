@@ -18,7 +18,7 @@ import heapq
 import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain, groupby, islice, takewhile
+from itertools import islice, takewhile
 from typing import Any, Literal
 
 import lmdb
@@ -29,8 +29,8 @@ from tsengine.core import batch
 from tsengine.errors import CorruptionError
 from tsengine.rows import Row, matcher
 from tsengine.store.environment import Environment, Transaction
+from tsengine.store.register_check import check_registers, keys_from, rebuild_registers
 from tsengine.store.register_rows import (
-    StoredRow,
     decode_row,
     decode_rows,
     device_key,
@@ -234,7 +234,26 @@ class Registers:
         Cost: reads everything; the rows of one device are in memory at a time.
         """
         self.flush()
-        return [f"{self._environment.file}: {problem}" for problem in self._environment.read(self._check)]
+        return [f"{self._environment.file}: {problem}" for problem in self._environment.read(check_registers, self._environment.databases)]
+
+    def rebuild(self) -> list[str]:
+        """Make all secondary keys again from the rows, in one transaction; return what was lost, one sentence each.
+
+        Durability: on disk on return.
+        """
+        lost = self._environment.write(rebuild_registers, self._environment.databases)
+        self._environment.sync()
+        return lost
+
+    def devices(self) -> dict[int, int]:
+        """Return how many registers each device has that has any: device -> count."""
+        self.flush()
+
+        def work(txn: Transaction) -> dict[int, int]:
+            cursor = txn.cursor(self._by_time)
+            return {int.from_bytes(key, "big"): cursor.count() for key in keys_from(cursor, b"")}
+
+        return self._environment.read(work)
 
     def copy(self, folder: str | os.PathLike[str]) -> None:
         """Apply what waits, then write a consistent copy for a backup; see `Environment.copy`."""
@@ -328,46 +347,11 @@ class Registers:
         return walks[0] if len(walks) == 1 else heapq.merge(*walks, reverse=descending)
 
     def _variables(self, txn: Transaction, device: int) -> list[str]:
-        return sorted(key[4:].decode() for key in _keys_from(txn.cursor(self._numbers), device_key(device)))
+        return sorted(key[4:].decode() for key in keys_from(txn.cursor(self._numbers), device_key(device)))
 
     def _max_sequence(self, txn: Transaction, device: int) -> int | None:
         stored = txn.get(device_key(device), db=self._devices)
         return None if stored is None else int.from_bytes(stored[:8], "big")
-
-    def _check(self, txn: Transaction) -> list[str]:
-        problems: list[str] = []
-        seen: set[bytes] = set()
-        for prefix, pairs in groupby(txn.cursor(self._rows), key=lambda pair: pair[0][:4]):
-            seen.add(prefix)
-            problems += self._check_device(txn, prefix, [(key[4:], decode_row(value)) for key, value in pairs])
-        for database, what in ((self._by_time, "time keys"), (self._by_variable, "variable keys"), (self._numbers, "variables")):
-            strays = {key[:4] for key in txn.cursor(database).iternext(values=False)} - seen
-            problems += [f"device {int.from_bytes(prefix, 'big')} has {what} but no registers" for prefix in sorted(strays)]
-        return problems
-
-    def _check_device(self, txn: Transaction, prefix: bytes, rows: list[tuple[bytes, StoredRow]]) -> list[str]:
-        device = int.from_bytes(prefix, "big")
-        by_variable: dict[bytes, list[bytes]] = {}
-        for sequence, row in rows:
-            by_variable.setdefault(prefix + row.variable.to_bytes(4, "big"), []).append(entry(row.time_us, 0)[:8] + sequence)
-        expected = {key: sorted(entries) for key, entries in by_variable.items()}
-        stored = {key: _dups(txn.cursor(self._by_variable), key) for key in _keys_from(txn.cursor(self._by_variable), prefix)}
-        names = {key: txn.get(key, db=self._names) for key in _keys_from(txn.cursor(self._names), prefix)}
-        numbers = {key: txn.get(prefix + (name or b""), db=self._numbers) for key, name in names.items()}
-        count = self._count(txn, device, _EVERYTHING)
-        highest = self._max_sequence(txn, device) or 0
-        claims = (
-            (
-                _dups(txn.cursor(self._by_time), prefix) == sorted(chain.from_iterable(by_variable.values())),
-                "time keys and registers differ",
-            ),
-            (stored == expected, "variable keys and registers differ"),
-            (names.keys() == expected.keys(), "variables and registers differ"),
-            (all(number == key[4:] for key, number in numbers.items()), "names and numbers of variables differ"),
-            (count == len(rows), f"the count is {count}, there are {len(rows)} registers"),
-            (highest >= int.from_bytes(rows[-1][0], "big"), f"a register is above the highest sequence {highest}"),
-        )
-        return [f"device {device}: {problem}" for holds, problem in claims if not holds]
 
 
 class _Names(dict[int, str]):
@@ -519,7 +503,7 @@ class _Writer:
     def _empty(self, prefix: bytes) -> None:
         txn, store = self._txn, self._store
         txn.delete(prefix, db=store._by_time)
-        for variable in list(_keys_from(txn.cursor(store._names), prefix)):
+        for variable in list(keys_from(txn.cursor(store._names), prefix)):
             txn.delete(variable, db=store._by_variable)
             self._forget_variable(variable)
         cursor = txn.cursor(store._rows)
@@ -555,15 +539,3 @@ def _walk(cursor: lmdb.Cursor[bytes], key: bytes, first: bytes | None, last: byt
         return iter(())
     walk = cursor.iternext_dup()
     return walk if last is None else takewhile(last.__ge__, walk)
-
-
-def _keys_from(cursor: lmdb.Cursor[bytes], prefix: bytes) -> Iterator[bytes]:
-    """Yield the distinct keys that begin with a prefix."""
-    is_there = cursor.set_range(prefix)
-    while is_there and (key := cursor.key()).startswith(prefix):
-        yield key
-        is_there = cursor.next_nodup()
-
-
-def _dups(cursor: lmdb.Cursor[bytes], key: bytes) -> list[bytes]:
-    return list(cursor.iternext_dup()) if cursor.set_key(key) else []

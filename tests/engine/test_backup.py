@@ -1,0 +1,167 @@
+"""Backups: consistent while writes, seals and merges go on; one that did not finish is never taken for a whole one."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import tsengine
+import tsengine.backup as backup_module
+from tsengine import Device, Engine, StorageError, StorageFullError
+from tsengine.check import check_folder
+
+T0 = 1_700_000_000_000_000
+
+
+def fill(db: Engine) -> tuple[Device, Device]:
+    """An immutable device with several segments, and a mutable one."""
+    columns, registers = db.create_device("columns"), db.create_device("registers", type="mutable")
+    for part in range(3):
+        columns.append_columns("old", T0 + part * 10**10 + np.arange(2_000), np.arange(2_000) / 10)
+        db.seal()
+    registers.append_many([{"variable": "old", "value": n} for n in range(500)])
+    return columns, registers
+
+
+def test_a_backup_under_load_holds_what_was_acknowledged(tmp_path: Path) -> None:
+    """Each writer's batches are a prefix of what it wrote, at least as long as what was acknowledged before the backup."""
+    with tsengine.open(tmp_path / "data", memory_mb=1) as db:
+        devices = fill(db)
+        acknowledged = [0] * 4
+        stop = threading.Event()
+
+        def write(writer: int) -> None:
+            device = devices[writer % 2]
+            while not stop.is_set() and acknowledged[writer] < 2_000:
+                number = acknowledged[writer]
+                device.append_many([{"variable": f"w{writer}", "value": number, "time": T0 + number} for _ in range(5)])
+                acknowledged[writer] = number + 1
+
+        def seal_and_merge() -> None:
+            while not stop.is_set():
+                db.compact()
+
+        threads = [threading.Thread(target=write, args=(writer,)) for writer in range(4)]
+        threads.append(threading.Thread(target=seal_and_merge))
+        for thread in threads:
+            thread.start()
+        reached: list[tuple[list[int], list[int]]] = []
+        seen: list[tuple[int, int]] = []
+        try:
+            for number in range(3):
+                before = acknowledged.copy()
+                db.backup(tmp_path / f"backup{number}", lambda done, total: seen.append((done, total)))
+                reached.append((before, acknowledged.copy()))
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert seen and seen[-1][0] == seen[-1][1] > 0
+    for number, (before, after) in enumerate(reached):
+        path = tmp_path / f"backup{number}"
+        assert check_folder(path).problems == []
+        with tsengine.open(path) as copy:
+            for device in devices:
+                assert copy.device(device.id).count("old") == device_old(device)
+            for writer in range(4):
+                values = [point.value for point in copy.device(devices[writer % 2].id).points(f"w{writer}", limit=None, order="asc")]
+                batches = len(values) // 5
+                assert values == [value for value in range(batches) for _ in range(5)]
+                assert before[writer] <= batches <= after[writer] + 1
+            copy.device(devices[0].id).append("more", 1.0)
+
+
+def device_old(device: Device) -> int:
+    return 6_000 if device.type == "immutable" else 500
+
+
+def test_seals_merges_and_writes_go_on_while_segments_are_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    copy_file = shutil.copyfile
+    with tsengine.open(tmp_path / "data") as db:
+        columns, _ = fill(db)
+
+        def meanwhile(source: Path, target: Path) -> None:
+            columns.append("new", 1.0)
+            db.compact()
+            copy_file(source, target)
+
+        monkeypatch.setattr(shutil, "copyfile", meanwhile)
+        db.backup(tmp_path / "backup")
+        assert columns.count("new") >= 1
+        assert len(list((tmp_path / "data" / "segments").iterdir())) == len(db.columnar.view.segments)
+    with tsengine.open(tmp_path / "backup") as copy:
+        assert copy.check().problems == []
+        assert (copy.device(columns.id).count("old"), copy.device(columns.id).count("new")) == (6_000, 0)
+
+
+def test_a_store_in_memory_is_backed_up_whole(tmp_path: Path) -> None:
+    with tsengine.open(tmp_path / "data", durability="memory") as db:
+        columns, registers = fill(db)
+        columns.append("new", 1.0)
+        db.backup(tmp_path / "backup")
+    with tsengine.open(tmp_path / "backup") as copy:
+        assert (copy.device(columns.id).count(), copy.device(registers.id).count()) == (6_001, 500)
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), KeyboardInterrupt()])
+def test_a_backup_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(source: Path, target: Path) -> None:
+        raise error
+
+    with tsengine.open(tmp_path / "data") as db:
+        columns, _ = fill(db)
+        with monkeypatch.context() as context:
+            context.setattr(shutil, "copyfile", fail)
+            with pytest.raises(StorageFullError if isinstance(error, OSError) else KeyboardInterrupt):
+                db.backup(tmp_path / "backup")
+        assert list((tmp_path / "backup").iterdir()) == []
+        db.backup(tmp_path / "backup")
+    with tsengine.open(tmp_path / "backup") as copy:
+        assert copy.device(columns.id).count() == 6_000
+
+
+def test_a_backup_that_was_killed_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with tsengine.open(tmp_path / "data") as db:
+        fill(db)
+        with monkeypatch.context() as context:  # a kill does not clean up
+            context.setattr(backup_module, "remove_copy", lambda target: None)
+            context.setattr(backup_module, "copy_segments", fail)
+            with pytest.raises(KeyboardInterrupt):
+                db.backup(tmp_path / "backup")
+        with pytest.raises(tsengine.InputError, match="not empty"):
+            db.backup(tmp_path / "backup")
+    with pytest.raises(StorageError, match="a backup into this folder was interrupted"):
+        tsengine.open(tmp_path / "backup")
+    assert any("interrupted" in problem for problem in check_folder(tmp_path / "backup").problems)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_leaves_no_half_backup(tmp_path: Path, small_disk: Path) -> None:
+    with tsengine.open(tmp_path / "data") as db:
+        columns, _ = fill(db)
+        values = np.random.default_rng(7).random(300_000)
+        columns.append_columns("noise", T0 + np.arange(300_000), values)
+        with pytest.raises(StorageFullError):
+            db.backup(small_disk / "backup")
+        assert list((small_disk / "backup").iterdir()) == []
+        assert columns.count("noise") == 300_000
+        columns.append("more", 1.0)
