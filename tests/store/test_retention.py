@@ -10,8 +10,8 @@ from tests.store.test_columnar import month_points
 from tests.strategies import JANUARY_2024_US
 from tsengine.clock import ManualClock
 from tsengine.core.calendar import period_of, start_of
-from tsengine.store.period import kept_from
 from tsengine.limits import CLOCK_TRUST_S
+from tsengine.store.period import kept_from
 from tsengine.store.retention import DRIFT_US_MAX, TrustedClock, drop_expired, is_dead
 
 MONTH = period_of(JANUARY_2024_US, "month")
