@@ -159,14 +159,14 @@ class Engine(Fleet):
             case commands.DeleteDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
-                    self._infos[device] = None
+                    self._keep_info(device, None)
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
                 return True
             case commands.PutDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
-                    self._infos[device.number] = self.catalog.device(device.number)
+                    self._keep_info(device.number, self.catalog.device(device.number))
             case _:
                 self.catalog.apply(seq, command)
         return False
@@ -184,10 +184,14 @@ class Engine(Fleet):
             return self._infos[number]
         except KeyError:
             with self._infos_lock:  # what was read must not be kept after a change that came meanwhile
-                if len(self._infos) >= DEVICES_IN_MEMORY:
-                    self._infos.clear()
-                info = self._infos[number] = self.catalog.device(number)
+                info = self.catalog.device(number)
+                self._keep_info(number, info)
             return info
+
+    def _keep_info(self, number: int, info: DeviceInfo | None) -> None:
+        if len(self._infos) >= DEVICES_IN_MEMORY:
+            self._infos.clear()
+        self._infos[number] = info
 
     def command(self, command: commands.Command) -> None:
         """Log a command and return when it is durable and applied."""
@@ -298,6 +302,7 @@ class Engine(Fleet):
                 for state in states.values():
                     state.is_loading = False
                     state.lock.release()
+        self._compactor.wake()
         for table, parts in registers:
             self._log_parts(table, parts, sync=sync)
 
@@ -447,6 +452,7 @@ class Engine(Fleet):
         while self.columnar.seal():
             pass
         self._trim()
+        self._compactor.wake()
 
     def compact(self, progress: Progress | None = None) -> None:
         """Seal, then merge whatever a merge improves: fewer files, no expired, deleted or hidden points.

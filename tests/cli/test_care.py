@@ -23,7 +23,9 @@ COMMANDS = ["serve", "device", "token", "import", "export", "query", "stats", "c
 def test_stats(run: Run, store: Path) -> None:
     stats = json.loads(run("stats", "--json").stdout)
     assert (stats["devices"], stats["unsealed_points"]) == (1, 6)
-    assert re.search(r"^unsealed_points +6$", run("stats").stdout, re.MULTILINE)
+    text = run("stats").stdout
+    assert re.search(r"^unsealed_points +6$", text, re.MULTILINE)
+    assert re.search(r"^compaction_bytes_per_second_max +64.0 MiB$", text, re.MULTILINE)
 
 
 def test_a_sound_store_passes_the_check(run: Run, store: Path) -> None:
@@ -70,8 +72,19 @@ def test_a_store_that_does_not_open_is_checked_and_repaired(run: Run, store: Pat
 
 
 def test_compact(run: Run, store: Path) -> None:
-    assert json.loads(run("compact", "--json").stdout)["after"]["sealed_points"] == 6
+    compacted = json.loads(run("compact", "--json").stdout)
+    assert compacted["after"]["sealed_points"] == 6
+    assert compacted["compaction"]["running"] is None
     assert run("compact").stdout.startswith("segments: 1 -> 1")
+
+
+def test_compact_drops_expired_points_if_the_clock_is_vouched_for(run: Run, store: Path) -> None:
+    with opened(store) as db:
+        device = db.create_device("short", chunk_period="day", chunk_retention=None)
+        device.append("t", 1.0, time="2020-01-01T00:00:00Z")
+        db.edit_device(device.id, chunk_retention=1)
+    assert json.loads(run("compact", "--json").stdout)["after"]["sealed_points"] == 7
+    assert json.loads(run("compact", "--json", "--trust-clock").stdout)["after"]["sealed_points"] == 6
 
 
 def test_a_backup_is_a_store(run: Run, store: Path, tmp_path: Path) -> None:

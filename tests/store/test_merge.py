@@ -16,7 +16,7 @@ from tests.store.test_seal import check_bounds
 from tests.strategies import JANUARY_2024_US, PERIODS, QUICK, TIME_MIN_US, batches
 from tsengine.core.calendar import period_of, start_of
 from tsengine.core.store.memtable import Memtable
-from tsengine.core.store.merge import merge, series_keys
+from tsengine.core.store.merge import dead_points, merge, series_keys
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
 from tsengine.errors import CorruptionError
@@ -245,3 +245,40 @@ def test_a_damaged_input_stops_the_merge(tmp_path: Path) -> None:
     damaged.write_bytes(bytes(data))
     with pytest.raises(CorruptionError, match=r"damaged\.seg"):
         merge_to(tmp_path / "merged", [Segment(damaged, 50, 1), segments[1]], {7: None})
+
+
+def test_texts_that_never_end_are_merged_with_a_few_dictionaries_at_a_time(tmp_path: Path) -> None:
+    """More text and more dictionaries than a series keeps in memory: each text twice, so that it goes into a dictionary."""
+    texts = [f"{number:06d} {'x' * 150}" for number in range(35_000)]
+    parts = [
+        [{"variable": "t", "value": texts[n // 2], "time": JANUARY_2024_US + n * 1_000_000 + part} for n in range(part, 70_000, 2)]
+        for part in range(2)
+    ]
+    memtables = [Memtable(), Memtable()]
+    fed, rows, segments = Fed(), [], []
+    for number, (memtable, part) in enumerate(zip(memtables, parts, strict=True)):
+        for at in range(0, len(part), 5000):
+            rows += fed.feed(memtable, part[at : at + 5000] + [{**part[at], "value": text} for text in texts[at : at + 3]])
+        segments += seal_to(tmp_path, memtable, {7: None}, 1 + 10 * number)
+    merged = merge_to(tmp_path / "merged", segments, {7: None})
+    assert merged is not None
+    assert len(reader.read_footer((tmp_path / "merged").read_bytes()).dictionaries) > 64
+    assert read_all([(merged, [])], 7) == ordered(rows)
+
+
+def test_dead_points_are_those_of_blocks_that_a_merge_leaves_out(tmp_path: Path) -> None:
+    segments, rows = fill(tmp_path, [ascending(4000, JANUARY_2024_US, 60_000_000)], "day")
+    (segment,) = segments
+    everything = (TIME_MIN_US, JANUARY_2024_US + 100 * DAY_US)
+    days = [(JANUARY_2024_US + n * DAY_US, JANUARY_2024_US + (n + 1) * DAY_US - 1) for n in range(3)]
+    cases: list[tuple[dict[int, str | None], int, list[tuple[int, int]], int]] = [
+        ({7: "day"}, TIME_MIN_US, [], 0),
+        ({}, TIME_MIN_US, [], 4000),
+        ({7: "day"}, TIME_MIN_US, [everything], 4000),
+        ({7: "day"}, days[1][0], [], 1440),
+        ({7: "day"}, days[1][0], [days[0]], 1440),
+        ({7: "day"}, days[1][0], [days[2]], 4000 - 1440),
+    ]
+    for periods, keep_from, hidden, dead in cases:
+        assert dead_points(segment, periods, lambda _segment, _device, cut=(keep_from, hidden): cut) == dead
+        assert len(rows) == 4000

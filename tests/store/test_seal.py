@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from tsengine.core.calendar import period_of
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
+from tsengine.core.store.segment_writer import SegmentWriter
 from tsengine.errors import StorageError
 
 BLOCK_POINTS = 1024
@@ -102,4 +104,60 @@ def test_a_seal_may_be_repeated_after_a_failure(tmp_path: Path) -> None:
             seal(memtable, {fed.device: None}, refuse)
     assert read_all([(memtable, [])], fed.device) == ordered(rows)
     segments = seal_to(tmp_path, memtable, {fed.device: None})
+    assert read_all([(segment, []) for segment in segments], fed.device) == ordered(rows)
+
+
+@pytest.mark.parametrize("late", [0.001, 0.1, 1])
+def test_late_points_of_a_long_series_are_merged_from_its_blocks(tmp_path: Path, late: float) -> None:
+    """Few late points, many, and no order at all, equal times among them: more than are ever collected at once."""
+    memtable, fed, generator = Memtable(), Fed(), random.Random(late)
+    points = [
+        {
+            "variable": "t",
+            "value": float(n),
+            "time": JANUARY_2024_US + 60_000_000 * (generator.randrange(n + 1) if generator.random() < late else n),
+        }
+        for n in range(45_000)
+    ]
+    rows = [row for start in range(0, len(points), 5000) for row in fed.feed(memtable, points[start : start + 5000])]
+    segments = seal_to(tmp_path, memtable, {fed.device: "week"})
+    assert read_all([(segment, []) for segment in segments], fed.device) == ordered(rows)
+    check_bounds(segments, fed.device, "week")
+    for segment in segments:
+        segment.verify()
+    weeks = {(period_of(row.time_us, "week"), segment.month) for row in rows for segment in segments}
+    assert sum(segment.block_count for segment in segments) <= len(rows) // BLOCK_POINTS + len(weeks)
+
+
+@pytest.mark.parametrize("order", ["ascending", "shuffled"])
+def test_points_of_very_many_months_open_few_files(tmp_path: Path, order: str) -> None:
+    """One batch with a point in each of very many months used to open as many files, and could never be sealed."""
+    memtable, fed = Memtable(), Fed()
+    months = list(range(300))
+    if order == "shuffled":
+        random.Random(1).shuffle(months)
+    points = [
+        {"variable": name, "value": month, "time": JANUARY_2024_US + (month - 150) * 31 * 86_400_000_000 + n}
+        for month in months
+        for n, name in enumerate(("a", "b"))
+    ]
+    rows = fed.feed(memtable, points)
+    memtable.freeze()
+    begun: list[SegmentWriter] = []
+    opened = len(os.listdir("/proc/self/fd"))
+    most = 0
+
+    def make_writer(month: int) -> SegmentWriter:
+        nonlocal most
+        begun.append(SegmentWriter(tmp_path / f"{len(begun):04d}.seg", month))
+        most = max(most, len(os.listdir("/proc/self/fd")) - opened)
+        return begun[-1]
+
+    writers = seal(memtable, {fed.device: "month"}, make_writer)
+    for writer in writers:
+        writer.finish()
+        writer.finish()
+    assert most <= 50
+    assert [writer.month for writer in writers] == sorted({period_of(row.time_us, "month") for row in rows})
+    segments = [Segment(writer.path, number, 1) for number, writer in enumerate(writers)]
     assert read_all([(segment, []) for segment in segments], fed.device) == ordered(rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,9 +24,21 @@ def stats(data: Data = DEFAULT_DATA, json: Json = False) -> None:
         print_json(found)
         return
     errors = found.pop("background_errors", [])
-    print_pairs({name: size_text(value) if name.endswith("_bytes") else value for name, value in found.items()})
+    print_pairs({name: size_text(value) if is_size(name, value) else value for name, value in flat(found).items()})
     for error in errors:
         typer.echo(f"error in the background: {error}", err=True)
+
+
+def flat(found: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the entries of dicts in a dict under joined names."""
+    pairs: dict[str, Any] = {}
+    for name, value in found.items():
+        pairs |= flat(value, f"{prefix}{name}_") if isinstance(value, dict) else {prefix + name: value}
+    return pairs
+
+
+def is_size(name: str, value: Any) -> bool:
+    return "bytes" in name and isinstance(value, int | float)
 
 
 def check(
@@ -68,19 +80,24 @@ def check(
         raise typer.Exit(1)
 
 
-def compact(data: Data = DEFAULT_DATA, json: Json = False) -> None:
+def compact(
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+    trust_clock: Annotated[bool, typer.Option("--trust-clock", help="Drop expired points: the wall clock is right.")] = False,
+) -> None:
     """Merge files and give back space.
 
-    Expired and deleted points leave the disk.
+    Deleted points leave the disk; expired ones too if you vouch for the clock.
     """
-    with open_store(data) as db:
+    with open_store(data, trust_clock=trust_clock) as db:
         before = db.stats()
         with progress_bar("compacting") as progress:
             db.compact(progress)
         after = db.stats()
     fields = ("segments", "segment_bytes", "sealed_points")
     if json:
-        print_json({"before": {field: before[field] for field in fields}, "after": {field: after[field] for field in fields}})
+        found = {"before": {field: before[field] for field in fields}, "after": {field: after[field] for field in fields}}
+        print_json({**found, "compaction": after["compaction"]})
     else:
         sizes = f"{size_text(before['segment_bytes'])} -> {size_text(after['segment_bytes'])}"
         typer.echo(f"segments: {before['segments']} -> {after['segments']}, size: {sizes}")

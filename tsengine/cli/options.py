@@ -9,6 +9,7 @@ import typer
 
 import tsengine
 from tsengine.errors import InputError, NotFoundError
+from tsengine.limits import CLOCK_TRUST_S
 
 DEFAULT_DATA = Path("./data")
 
@@ -23,11 +24,15 @@ Start = Annotated[str | None, typer.Option("--start", metavar="TIME", help="Firs
 End = Annotated[str | None, typer.Option("--end", metavar="TIME", help="Last time, inclusive.")]
 
 
-def open_store(data: Path, *, create: bool = False) -> tsengine.Engine:
-    """Open the store in a folder; a folder without one is an error unless it may be created."""
+def open_store(data: Path, *, create: bool = False, trust_clock: bool = False) -> tsengine.Engine:
+    """Open the store in a folder; a folder without one is an error unless it may be created.
+
+    Args:
+        trust_clock: expired points may be dropped at once.
+    """
     if not create:
         find_store(data)
-    return tsengine.open(data)
+    return tsengine.open(data, clock_trust_s=0 if trust_clock else CLOCK_TRUST_S)
 
 
 def find_store(data: Path) -> None:

@@ -157,13 +157,17 @@ class Compaction:
             ClosedError: the store is closed meanwhile. StorageFullError: there is no room for it; it was not begun, or
                 nothing was changed. StorageError: nothing was changed.
         """
-        with self._store.merging:
+        if not self._store.merging.acquire(blocking=False):
+            return False  # `merge_all` is at it
+        try:
             old = next_merge(self._store.view.segments) or self._next_wasteful(now_us)
             with self._store.sparing_damaged(old):
                 if old:
                     self._check_room(old)
                     self._merge(old, now_us)
             return bool(old)
+        finally:
+            self._store.merging.release()
 
     def merge_all(self, now_us: int | None, progress: Progress | None = None) -> None:
         """Merge every month that a merge improves: several segments, or points that are hidden, expired or deleted.

@@ -32,7 +32,9 @@ class Pace:
         """
         with self._condition:
             if self.bytes_per_second is not None:
-                self._condition.wait_for(lambda: self._is_stopped or self._lifted, timeout=self.delay_s(size_bytes))
+                self._condition.wait_for(
+                    lambda: self._is_stopped or self._lifted, timeout=min(self.delay_s(size_bytes), threading.TIMEOUT_MAX)
+                )
             if self._is_stopped:
                 raise ClosedError("the store is being closed; the merge was abandoned and will be done again")
 
