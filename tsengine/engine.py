@@ -50,6 +50,10 @@ MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
 
 
+FLUSH_INTERVAL_S = 1.0
+"""How long changes of registers wait at most before they are applied, seconds: a commit of LMDB costs a sync whatever it holds."""
+
+
 class Engine(Fleet):
     """An open store. Made by `tsengine.open`; a context manager; safe to use from many threads.
 
@@ -104,7 +108,7 @@ class Engine(Fleet):
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock)
         self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
-        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=MAINTENANCE_INTERVAL_S)
+        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=FLUSH_INTERVAL_S)
         self._workers = [self._maintenance, self._flusher]
         if self.columnar.view.frozen:
             self._maintenance.wake()
@@ -112,7 +116,6 @@ class Engine(Fleet):
     # --- applying the log: one thread at a time, in log order --------------------------------------------------------
 
     def _apply(self, first_seq: int, records: list[bytes]) -> None:
-        has_registers = False
         for seq, record in enumerate(records, first_seq):
             if record[0] == commands.RECORD_POINTS:
                 info = self.info_of(batch.device_of(record))
@@ -122,34 +125,30 @@ class Engine(Fleet):
                     self.columnar.apply(seq, record)
                 else:
                     self._add_registers(seq, record)
-                    has_registers = True
             else:
-                has_registers |= self._apply_command(seq, commands.decode(record))
-        if has_registers and self._workers:
+                self._apply_command(seq, commands.decode(record))
+        if self._workers and self.registers.is_due:
             self._flusher.wake()
 
-    def _apply_command(self, seq: int, command: commands.AnyCommand) -> bool:
-        """Give a command to the store it belongs to; return whether that is the register store."""
+    def _apply_command(self, seq: int, command: commands.AnyCommand) -> None:
+        """Give a command to the store it belongs to."""
         match command:
             case commands.DropPoints(device, start_us, end_us):
                 self.columnar.drop_points(seq, device, start_us, end_us)
             case commands.EditRegisters() | commands.DeleteRegisters() | commands.EmptyRegisters():
                 self._add_registers(seq, command)
-                return True
             case commands.DeleteDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
                     self._infos[device] = None
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
-                return True
             case commands.PutDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
                     self._infos[device.number] = self.catalog.device(device.number)
             case _:
                 self.catalog.apply(seq, command)
-        return False
 
     def _add_registers(self, seq: int, change: bytes | commands.Command) -> None:
         """Pass a change on to the register store, which keeps it even if it cannot apply it yet."""
