@@ -64,4 +64,4 @@ def test_random_damage_ends_with_an_answer(file: Path) -> None:
             damaged[rng.randrange(len(raw) // 4096) * 4096 + rng.choice((rng.randrange(32), rng.randrange(4096)))] = rng.randrange(256)
         file.write_bytes(damaged)
         found += bool(check_pages(file))
-    assert found > 100
+    assert found > 30
