@@ -1,8 +1,8 @@
 """The register store: the points of mutable devices in LMDB, as a view of the log.
 
-Life of a change: the log has made it durable -> `add` keeps it in memory -> `flush`, or the next read of its device, applies
-all that wait in one transaction together with the log sequence -> `sync` before the log is trimmed. After a crash the log
-gives everything above `applied_seq` again. Format: docs/format/registers.md.
+Life of a change: the log has made it durable -> `add` keeps it in memory -> `flush`, or the next read of its device that is
+more than a look at single registers, applies all that wait in one transaction together with the log sequence -> `sync` before
+the log is trimmed. After a crash the log gives everything above `applied_seq` again. Format: docs/format/registers.md.
 
 Invariants:
 - A change and its log sequence are committed together; a sequence at or below the applied one changes nothing.
