@@ -21,6 +21,7 @@ cdef extern from *:
 
 cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept nogil
 cdef int64_t month_of(int64_t time_us) noexcept nogil
+cdef int64_t month_and_day(int64_t days_since_1970, int* day) noexcept nogil
 cdef int64_t month_start(int64_t month) noexcept nogil
 cdef int64_t period_number(int64_t time_us, int period) noexcept nogil
 cdef int64_t period_start(int64_t number, int period) noexcept nogil

@@ -1,3 +1,5 @@
+from datetime import datetime
+
 PERIODS: dict[str | None, int]
 TIMES: tuple[int, int]
 
@@ -9,3 +11,6 @@ def period_of(time_us: int, period: str | None) -> int:
 
 def start_of(number: int, period: str | None) -> int:
     """Return the first microsecond of the period with this number."""
+
+def to_datetime(time_us: int) -> datetime:
+    """Return the aware UTC datetime of int64 microseconds, exact; OverflowError outside of the years 1 to 9999."""

@@ -4,9 +4,12 @@ A period (day, week, month, quarter) numbers its chunks: `period_number` of a ti
 Valid for years 1 to 9999, the range of a Python datetime; the border checks that.
 """
 
+from cpython.datetime cimport datetime_new, get_utc, import_datetime
 from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t
 
 from tsengine.errors import InputError
+
+import_datetime()
 
 PERIODS = {None: PERIOD_NONE, "day": PERIOD_DAY, "week": PERIOD_WEEK, "month": PERIOD_MONTH, "quarter": PERIOD_QUARTER}
 TIMES = (TIME_MIN, TIME_MAX)
@@ -31,12 +34,19 @@ cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept 
 
 cdef int64_t month_of(int64_t time_us) noexcept nogil:
     """Return the number of the month that holds this time; 0 is January 1970."""
-    cdef int64_t days = floor_divide(time_us, DAY_US) + 719468
+    return month_and_day(floor_divide(time_us, DAY_US), NULL)
+
+
+cdef int64_t month_and_day(int64_t days_since_1970, int* day) noexcept nogil:
+    """Return the number of the month that holds a day; `day`, if given, is set to the day of that month."""
+    cdef int64_t days = days_since_1970 + 719468
     cdef int64_t era = floor_divide(days, 146097)
     cdef int64_t day_of_era = days - era * 146097
     cdef int64_t year_of_era = (day_of_era - day_of_era // 1460 + day_of_era // 36524 - day_of_era // 146096) // 365
     cdef int64_t day_of_year = day_of_era - (365 * year_of_era + year_of_era // 4 - year_of_era // 100)
     cdef int64_t march_month = (5 * day_of_year + 2) // 153
+    if day != NULL:
+        day[0] = <int> (day_of_year - (153 * march_month + 2) // 5 + 1)
     return (year_of_era + era * 400 - 1970) * 12 + march_month + 2
 
 
@@ -158,6 +168,21 @@ cdef int timestamp_parse(const char* text, int64_t size, int64_t* time_us) noexc
             return 0
     time_us[0] = days_from_civil(year, month, day) * DAY_US + clock_us - offset_us
     return TIME_MIN <= time_us[0] <= TIME_MAX
+
+
+def to_datetime(int64_t time_us):
+    cdef int day
+    cdef int64_t days, month, year, rest
+    if not TIME_MIN <= time_us <= TIME_MAX:
+        raise OverflowError("date value out of range")
+    days = floor_divide(time_us, DAY_US)
+    rest = time_us - days * DAY_US
+    month = month_and_day(days, &day)
+    year = floor_divide(month, 12)
+    return datetime_new(
+        <int> (1970 + year), <int> (month - year * 12 + 1), day, <int> (rest // 3600000000), <int> (rest // 60000000 % 60),
+        <int> (rest // 1000000 % 60), <int> (rest % 1000000), get_utc()
+    )
 
 
 def parse_time(text: str) -> int:

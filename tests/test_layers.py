@@ -16,7 +16,7 @@ FLOORS: list[dict[str, str]] = [
     {
         "tsengine.errors": "",
         "tsengine.limits": "",
-        "tsengine.types": "",
+        "tsengine.types": "tsengine.core.calendar",
         "tsengine.clock": "",
         "tsengine.ids": "",
         "tsengine.rows": "tsengine.types",
@@ -81,7 +81,10 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store.manifest": "tsengine.store.environment",
         "tsengine.store.register_rows": "",
         "tsengine.store.register_check": "tsengine.store.environment tsengine.store.register_rows",
-        "tsengine.store.registers": "tsengine.store.environment tsengine.store.register_rows tsengine.store.register_check",
+        "tsengine.store.register_pending": "tsengine.store.register_rows",
+        "tsengine.store.registers": (
+            "tsengine.store.environment tsengine.store.register_rows tsengine.store.register_check tsengine.store.register_pending"
+        ),
         "tsengine.store.columnar": "tsengine.store.environment tsengine.store.manifest tsengine.store.period",
         "tsengine.store.retention": "tsengine.store.columnar tsengine.store.manifest tsengine.store.period",
         "tsengine.store.pace": "",

@@ -256,7 +256,7 @@ class Device:
             raise InputError(f"order must be 'asc' or 'desc', not {order!r}")
         limit = None if limit is None else to_count(limit, "limit")
         filter = self._filter(variables, start, end, groups, values, ids, having)
-        return [self._point(row) for row in self._reader.rows(filter, order, limit, to_count(skip, "skip"))]
+        return self._points(self._reader.rows(filter, order, limit, to_count(skip, "skip")))
 
     def count(
         self,
@@ -409,8 +409,8 @@ class Device:
             return 0
         with self._engine.locked_state(self.number):
             self._engine.settle(self.number)
-            get = self._engine.registers.get
-            found = tuple(edit for edit in edits if edit[0] >= 0 and get(self.number, edit[0]) is not None)
+            existing = set(self._engine.registers.existing(self.number, {sequence for sequence, _ in edits}))
+            found = tuple(edit for edit in edits if edit[0] in existing)
             if found:
                 self._engine.command(commands.EditRegisters(self.number, found))
         return len(found)
@@ -440,7 +440,10 @@ class Device:
         filter = self._filter(variables, start, end, groups, values, ids, having)
         with self._engine.locked_state(self.number) as state:
             self._engine.settle(self.number)
-            found = self._engine.registers.sequences(self.number, filter, order=order, limit=limit, skip=to_count(skip, "skip"))
+            if limit is None and not skip and filter == Filter(ids=filter.ids) and filter.ids is not None:
+                found = self._engine.registers.existing(self.number, set(filter.ids))
+            else:
+                found = self._engine.registers.sequences(self.number, filter, order=order, limit=limit, skip=to_count(skip, "skip"))
             if found:
                 self._engine.command(commands.DeleteRegisters(self.number, tuple(found)))
                 state.total -= len(found)
@@ -466,7 +469,7 @@ class Device:
         filter = self._filter(variables, start, end, groups, values, ids, having)
         names = self._reader.variables() if filter.variables is None else dict.fromkeys(filter.variables)
         found = (self._reader.end(name, filter, oldest=oldest, by=by) for name in names)
-        return [self._point(row) for row in found if row is not None]
+        return self._points(row for row in found if row is not None)
 
     def _filter(
         self,
@@ -498,17 +501,30 @@ class Device:
         return tuple(pair[1] for pair in found if pair is not None and pair[0] == self.number)
 
     def _point(self, row: Row) -> Point:
-        return Point(
-            row.variable,
-            row.value,
-            to_datetime(row.time_us),
-            row.unit,
-            row.group,
-            None if row.lat is None or row.lng is None else Location(row.lat, row.lng),
-            None if row.metadata is None else _decode_json(row.metadata),
-            ids.point_id(self.number, row.sequence),
-            to_datetime(row.received_us),
-        )
+        return self._points((row,))[0]
+
+    def _points(self, rows: Iterable[Row]) -> list[Point]:
+        """Return the points of rows. Called with every row that is read; rows of one write share the time of receipt."""
+        prefix = f"{self.number:08x}"
+        last_us, created_at = None, None
+        found = []
+        for sequence, time_us, variable, value, unit, group, lat, lng, metadata, received_us in rows:
+            if received_us != last_us:
+                last_us, created_at = received_us, to_datetime(received_us)
+            found.append(
+                Point(
+                    variable,
+                    value,
+                    to_datetime(time_us),
+                    unit,
+                    group,
+                    None if lat is None or lng is None else Location(lat, lng),
+                    None if metadata is None else _decode_json(metadata),
+                    f"{prefix}{sequence:016x}",
+                    created_at,
+                )
+            )
+        return found
 
     def _edit_of(self, item: dict[str, Any], i: int) -> tuple[int, dict[str, Any]]:
         """Return (sequence, fields) of an edit's item; the sequence is -1 for an id that cannot be of this device."""

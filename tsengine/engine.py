@@ -55,6 +55,9 @@ MAINTENANCE_INTERVAL_S = 60.0
 STATES_FORGOTTEN_MAX = 64
 """Devices forgotten at a time when there are too many to be kept in memory: one look around serves that many new ones."""
 
+FLUSH_INTERVAL_S = 1.0
+"""How long changes of registers wait at most before they are applied, seconds: a commit of LMDB costs a sync whatever it holds."""
+
 
 class Engine(Fleet):
     """An open store. Made by `tsengine.open`; a context manager; safe to use from many threads.
@@ -124,7 +127,7 @@ class Engine(Fleet):
         # Merges have a thread of their own: a memtable must not wait for one, or writers would.
         self._compactor = Worker("tsengine-compaction", self._merge, interval_s=MAINTENANCE_INTERVAL_S)
         self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
-        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=MAINTENANCE_INTERVAL_S)
+        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=FLUSH_INTERVAL_S)
         self._workers = [self._maintenance, self._compactor, self._flusher]
         if self.columnar.view.frozen:
             self._maintenance.wake()
@@ -132,7 +135,6 @@ class Engine(Fleet):
     # --- applying the log: one thread at a time, in log order --------------------------------------------------------
 
     def _apply(self, first_seq: int, records: list[bytes]) -> None:
-        has_registers = False
         for seq, record in enumerate(records, first_seq):
             if record[0] == commands.RECORD_POINTS:
                 info = self.info_of(batch.device_of(record))
@@ -142,34 +144,30 @@ class Engine(Fleet):
                     self.columnar.apply(seq, record)
                 else:
                     self._add_registers(seq, record)
-                    has_registers = True
             else:
-                has_registers |= self._apply_command(seq, commands.decode(record))
-        if has_registers and self._workers:
+                self._apply_command(seq, commands.decode(record))
+        if self._workers and self.registers.is_due:
             self._flusher.wake()
 
-    def _apply_command(self, seq: int, command: commands.AnyCommand) -> bool:
-        """Give a command to the store it belongs to; return whether that is the register store."""
+    def _apply_command(self, seq: int, command: commands.AnyCommand) -> None:
+        """Give a command to the store it belongs to."""
         match command:
             case commands.DropPoints(device, start_us, end_us):
                 self.columnar.drop_points(seq, device, start_us, end_us)
             case commands.EditRegisters() | commands.DeleteRegisters() | commands.EmptyRegisters():
                 self._add_registers(seq, command)
-                return True
             case commands.DeleteDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
                     self._keep_info(device, None)
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
-                return True
             case commands.PutDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)
                     self._keep_info(device.number, self.catalog.device(device.number))
             case _:
                 self.catalog.apply(seq, command)
-        return False
 
     def _add_registers(self, seq: int, change: bytes | commands.Command) -> None:
         """Pass a change on to the register store, which keeps it even if it cannot apply it yet."""

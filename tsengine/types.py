@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 import msgspec
+
+from tsengine.core.calendar import to_datetime as to_datetime
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -13,11 +15,6 @@ Value = float | int | bool | str | None
 Order = Literal["asc", "desc"]
 DeviceType = Literal["immutable", "mutable"]
 Period = Literal["day", "week", "month", "quarter"]
-
-
-def to_datetime(time_us: int) -> datetime:
-    """Return the aware UTC datetime of int64 microseconds; exact."""
-    return EPOCH + timedelta(microseconds=time_us)
 
 
 class Location(NamedTuple):

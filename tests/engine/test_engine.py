@@ -280,6 +280,39 @@ def test_the_limit_of_registers_is_exact(tmp_path: Path) -> None:
         assert device.count() == 50_000
 
 
+def test_writers_from_many_threads_never_pass_the_limit_of_registers(tmp_path: Path) -> None:
+    """Batches are refused whole, what was deleted makes room, and the count is what was taken."""
+    with tsengine.open(tmp_path, durability="os") as db:
+        device = db.create_device("device", type="mutable")
+        device.append_many([{"variable": "t", "value": 1.0}] * 49_000)
+        taken: list[int] = []
+        failures: list[BaseException] = []
+
+        def work(size: int) -> None:
+            try:
+                for number in range(40):
+                    try:
+                        taken.append(device.append_many([{"variable": f"w{size}", "value": 1.0}] * size))
+                    except LimitError:
+                        taken.append(-device.delete(variables=f"w{size}", limit=size + 1))
+                    if number % 5 == 0:
+                        assert device.count() <= 50_000
+            except BaseException as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(size,)) for size in (7, 13, 50, 90)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
+        assert device.count() == 49_000 + sum(taken) <= 50_000
+        device.append_many([{"variable": "t", "value": 1.0}] * (50_000 - device.count()))
+        with pytest.raises(LimitError):
+            device.append("t", 1.0)
+        assert db.check().problems == []
+
+
 def test_a_full_chunk_refuses_the_batch_and_others_still_take(tmp_path: Path) -> None:
     with tsengine.open(tmp_path, clock=ManualClock(NOON_US)) as db:
         device = db.create_device("device", chunk_period="day", chunk_limit=10, point_limit=15)

@@ -219,7 +219,18 @@ class RegistersAgainstModel(RuleBasedStateMachine):
         assert self.store.check() == []
 
     @invariant()
+    def single_registers_are_read_before_they_are_applied(self) -> None:
+        applied = self.store.applied_seq
+        for device in DEVICES:
+            held = self.model.devices.get(device, {})
+            for sequence in range(self.next_sequence[device] + 1):
+                assert self.store.get(device, sequence) == held.get(sequence)
+            assert self.store.existing(device, range(-1, self.next_sequence[device] + 1)) == sorted(held)
+        assert self.store.applied_seq == applied
+
+    @rule()
     def counts_agree(self) -> None:
+        assert self.store.devices() == {device: len(held) for device, held in self.model.devices.items() if held}
         for device in DEVICES:
             held = self.model.devices.get(device, {})
             assert self.store.count(device) == len(held)
@@ -261,7 +272,7 @@ def test_waiting_changes_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyP
     store = Registers(tmp_path)
     for seq in range(1, 100):
         store.add(seq, simple(1, seq * 10, 10))
-        assert store._pending_bytes <= 10_000
+        assert store._pending.size_bytes <= 10_000
     assert store.applied_seq > 70
 
 
@@ -422,6 +433,38 @@ def test_readers_see_whole_batches_while_others_add(tmp_path: Path) -> None:
         reader.join()
     assert not failures
     assert store.count(1) == 590
+
+
+def test_a_register_is_read_whole_while_its_edits_are_applied(tmp_path: Path) -> None:
+    """Unit and value follow each other by turns: a read that met waiting edits and later stored ones would mix them."""
+    store = Registers(tmp_path)
+    store.add(1, simple(1, 1, 1))
+    store.add(2, EditRegisters(1, ((1, {"unit": "0"}),)))
+    stop = threading.Event()
+    failures: list[Row | None] = []
+
+    def read() -> None:
+        while not stop.is_set():
+            row = store.get(1, 1)
+            if row is None or row.value - int(row.unit or 0) not in (0, 1):  # type: ignore[operator]
+                failures.append(row)
+                return
+
+    def flush() -> None:
+        while not stop.is_set():
+            store.flush()
+
+    threads = [threading.Thread(target=work) for work in (read, read, flush)]
+    for thread in threads:
+        thread.start()
+    for number in range(1, 1_500):
+        store.add(2 * number + 1, EditRegisters(1, ((1, {"value": number}),)))
+        store.add(2 * number + 2, EditRegisters(1, ((1, {"unit": str(number)}),)))
+        assert store.get(1, 1).unit == str(number)  # type: ignore[union-attr]
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failures == []
 
 
 KILLED = """

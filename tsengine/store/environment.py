@@ -143,6 +143,10 @@ class Environment:
         """The log sequence up to which everything is committed here; 0 = nothing."""
         return self._applied
 
+    def applied_in(self, txn: Transaction) -> int:
+        """Return the applied log sequence that a transaction sees."""
+        return self.get_number(txn, _KEY_APPLIED)
+
     def put_applied(self, txn: Transaction, seq: int) -> None:
         """Store the applied log sequence in the same transaction as its data; a lower one than stored is ignored."""
         if seq > self._applied:

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
-from tsengine.ids import GROUP_MARK
+from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
 from tsengine.types import Value
 
@@ -130,6 +130,27 @@ def to_rows(device: int, sequences: Iterable[int], stored: Sequence[StoredRow], 
             raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
         rows.append(make(Row, (sequence, time_us, names[variable], value, unit, group, lat, lng, metadata, received_us)))
     return rows
+
+
+def to_row(device: int, sequence: int, row: StoredRow, name: str) -> Row:
+    """Return the Row of one decoded register."""
+    group = row.group
+    if group.__class__ is int:
+        group = group_id(device, sequence - group)
+    elif group.__class__ is bytes:
+        group = group.hex()
+    elif group.__class__ is not str:
+        raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
+    return Row(sequence, row.time_us, name, row.value, row.unit, group, row.lat, row.lng, row.metadata, row.received_us)
+
+
+def edited_row(device: int, row: Row, edits: Iterable[Mapping[str, Any]]) -> Row:
+    """Return a Row after edits, one after another."""
+    group = pack_group(device, row.sequence, row.group)
+    stored = StoredRow(row.time_us, 0, row.received_us, group, row.value, row.unit, row.lat, row.lng, row.metadata)
+    for fields in edits:
+        stored = edit_row(device, row.sequence, stored, fields)
+    return to_row(device, row.sequence, stored, row.variable)
 
 
 def edit_row(device: int, sequence: int, row: StoredRow, fields: Mapping[str, Any]) -> StoredRow:

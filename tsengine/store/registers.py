@@ -1,8 +1,8 @@
 """The register store: the points of mutable devices in LMDB, as a view of the log.
 
-Life of a change: the log has made it durable -> `add` keeps it in memory -> `flush`, or the next read of its device, applies
-all that wait in one transaction together with the log sequence -> `sync` before the log is trimmed. After a crash the log
-gives everything above `applied_seq` again. Format: docs/format/registers.md.
+Life of a change: the log has made it durable -> `add` keeps it in memory -> `flush`, or the next read of its device that is
+more than a look at single registers, applies all that wait in one transaction together with the log sequence -> `sync` before
+the log is trimmed. After a crash the log gives everything above `applied_seq` again. Format: docs/format/registers.md.
 
 Invariants:
 - A change and its log sequence are committed together; a sequence at or below the applied one changes nothing.
@@ -24,17 +24,19 @@ from typing import Any, Literal
 import lmdb
 import msgspec
 
-from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
+from tsengine.commands import DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
 from tsengine.core import batch
 from tsengine.errors import CorruptionError
 from tsengine.rows import Row, matcher
 from tsengine.store.environment import Environment, Transaction
 from tsengine.store.register_check import check_registers, keys_from, rebuild_registers
+from tsengine.store.register_pending import Change, DeviceChanges, Pending, RegisterCommand
 from tsengine.store.register_rows import (
     decode_row,
     decode_rows,
     device_key,
     edit_row,
+    edited_row,
     encode,
     encode_row,
     entry,
@@ -42,6 +44,7 @@ from tsengine.store.register_rows import (
     pack_group,
     row_key,
     sequences_of,
+    to_row,
     to_rows,
 )
 from tsengine.types import Filter, Order
@@ -50,16 +53,15 @@ FORMAT_VERSION = 1
 
 # Changes kept in memory before `add` applies them itself: 4 MiB of records are some 100,000 points, a third of a second.
 PENDING_BYTES = 4 << 20
-# What a waiting change costs beside its own bytes.
-_PENDING_OVERHEAD_BYTES = 256
+# Names of variables kept in memory, about 10 MiB.
+_KNOWN_NAMES_MAX = 65_536
+# Changes from which applying them is worth a commit: 1 MiB of single points are some 2,500 of them.
+DUE_BYTES = 1 << 20
 # Rows decoded at a time while a condition on rows is looked for.
 _PIECE = 256
 
 _EVERYTHING = Filter()
 _HIGHEST = 2**64 - 1
-
-Change = bytes | Command
-RegisterCommand = EditRegisters | DeleteRegisters | EmptyRegisters | DeleteDevice
 
 
 class Registers:
@@ -92,16 +94,19 @@ class Registers:
         self._numbers = self._environment.database("numbers")
         self._devices = self._environment.database("devices")
         self._flush_lock = threading.Lock()
-        self._pending_lock = threading.Lock()
-        self._pending: list[tuple[int, int, Change]] = []  # (log sequence, device, change)
-        self._pending_devices: set[int] = set()
-        self._pending_bytes = 0
+        self._pending = Pending()
         self._added_seq = self._environment.applied_seq
+        self._known_names: dict[tuple[int, int], str] = {}  # (device, number) never gets another name
 
     @property
     def applied_seq(self) -> int:
         """The log sequence up to which every change is in the store; 0 = nothing."""
         return self._environment.applied_seq
+
+    @property
+    def is_due(self) -> bool:
+        """Whether so many changes wait that `flush` should be called soon."""
+        return self._pending.size_bytes > DUE_BYTES
 
     # --- changes ----------------------------------------------------------------------------------------------------
 
@@ -112,21 +117,11 @@ class Registers:
             StorageFullError, StorageError: so many changes wait that they had to be applied, and that failed; they still wait.
         Cost: none of the store's, unless PENDING_BYTES wait.
         """
-        if isinstance(change, bytes):
-            device, size_bytes = batch.device_of(change), len(change)
-        elif isinstance(change, RegisterCommand):
-            device, size_bytes = change.device, len(encode(change))
-        else:
+        if seq <= self._added_seq or not isinstance(change, bytes | RegisterCommand):
             return
-        with self._pending_lock:
-            if seq <= self._added_seq:
-                return
-            self._added_seq = seq
-            self._pending.append((seq, device, change))
-            self._pending_devices.add(device)
-            self._pending_bytes += size_bytes + _PENDING_OVERHEAD_BYTES
-            is_full = self._pending_bytes > PENDING_BYTES
-        if is_full:
+        self._added_seq = seq
+        self._pending.add(seq, change)
+        if self._pending.size_bytes > PENDING_BYTES:
             self.flush()
 
     def flush(self) -> None:
@@ -138,15 +133,10 @@ class Registers:
             StorageFullError, StorageError: nothing was applied; the changes still wait.
         """
         with self._flush_lock:
-            with self._pending_lock:
-                pending, size_bytes = self._pending.copy(), self._pending_bytes
-            if not pending:
-                return
-            self._environment.write(self._apply, pending)
-            with self._pending_lock:
-                del self._pending[: len(pending)]
-                self._pending_devices = {device for _, device, _ in self._pending}
-                self._pending_bytes -= size_bytes
+            pending, size_bytes = self._pending.waiting()
+            if pending:
+                self._environment.write(self._apply, pending)
+                self._pending.drop(len(pending), size_bytes)
 
     def sync(self, seq: int = 0) -> None:
         """Apply what waits and make everything durable, so that the log may be trimmed up to `applied_seq`.
@@ -179,9 +169,13 @@ class Registers:
 
     def get(self, device: int, sequence: int) -> Row | None:
         """Return one register by its sequence."""
-        if device in self._pending_devices:
-            self.flush()
-        return self._environment.read(self._get, device, sequence) if 0 <= sequence <= _HIGHEST else None
+        if not 0 <= sequence <= _HIGHEST:
+            return None
+        return self._environment.read(self._get, device, sequence, self._pending.of(device))
+
+    def existing(self, device: int, sequences: Iterable[int]) -> list[int]:
+        """Return those of the sequences that registers have, in the order given. Cost: a lookup of each, no row is decoded."""
+        return self._environment.read(self._existing, device, sequences, self._pending.of(device))
 
     def query(
         self, device: int, filter: Filter = _EVERYTHING, *, order: Order = "desc", limit: int | None = None, skip: int = 0
@@ -242,6 +236,7 @@ class Registers:
         Durability: on disk on return.
         """
         lost = self._environment.write(rebuild_registers, self._environment.databases)
+        self._known_names.clear()
         self._environment.sync()
         return lost
 
@@ -265,18 +260,51 @@ class Registers:
         self._environment.close()
 
     def _read(self, device: int, work: Any, *args: Any) -> Any:
-        if device in self._pending_devices:
+        if self._pending.of(device) is not None:
             self.flush()
         return self._environment.read(work, *args)
 
-    def _get(self, txn: Transaction, device: int, sequence: int) -> Row | None:
+    def _get(self, txn: Transaction, device: int, sequence: int, changes: DeviceChanges | None) -> Row | None:
+        found = None
+        if changes is not None:
+            found = changes.find(sequence, self._environment.applied_in(txn))
+            if found.is_gone:
+                return None
+            if found.row is not None:
+                return edited_row(device, found.row, found.edits)
         stored = txn.get(row_key(device, sequence), None, self._rows)
         if stored is None:
             return None
         row = decode_row(stored)
-        return to_rows(device, (sequence,), (row,), {row.variable: self._name(txn, device, row.variable)})[0]
+        result = to_row(device, sequence, row, self._name(txn, device, row.variable))
+        return edited_row(device, result, found.edits) if found is not None and found.edits else result
+
+    def _existing(self, txn: Transaction, device: int, sequences: Iterable[int], changes: DeviceChanges | None) -> list[int]:
+        cursor = txn.cursor(self._rows)
+        applied = 0 if changes is None else self._environment.applied_in(txn)
+        existing = []
+        for sequence in sequences:
+            found = None if changes is None else changes.find(sequence, applied)
+            if found is not None and (found.is_gone or found.row is not None):
+                is_there = not found.is_gone
+            else:
+                is_there = 0 <= sequence <= _HIGHEST and cursor.set_key(row_key(device, sequence))
+            if is_there:
+                existing.append(sequence)
+        return existing
 
     def _name(self, txn: Transaction, device: int, number: int) -> str:
+        """Return a variable's name; looked up once while the store is open."""
+        try:
+            return self._known_names[device, number]
+        except KeyError:
+            name = self._stored_name(txn, device, number)
+            if len(self._known_names) >= _KNOWN_NAMES_MAX:
+                self._known_names.clear()
+            self._known_names[device, number] = name
+            return name
+
+    def _stored_name(self, txn: Transaction, device: int, number: int) -> str:
         name = txn.get(device_key(device) + number.to_bytes(4, "big"), None, self._names)
         if name is None:
             expected = f"variable {number} of device {device}"

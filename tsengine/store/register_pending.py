@@ -1,0 +1,123 @@
+"""Changes of mutable devices that the log has and the register store has not applied yet, and what they make of one register.
+
+A commit of LMDB takes a sync of its own, so a register that was just written is read from here, not by committing first.
+
+Invariant: a change leaves only after it was committed. So whoever takes a device's changes first and a snapshot of the store
+after it misses nothing, and the snapshot's applied sequence tells which of them it has already.
+"""
+
+from __future__ import annotations
+
+import threading
+from bisect import bisect_right
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
+from tsengine.core import batch
+from tsengine.rows import Row
+from tsengine.store.register_rows import encode
+
+Change = bytes | Command
+RegisterCommand = EditRegisters | DeleteRegisters | EmptyRegisters | DeleteDevice
+
+# What a waiting change costs beside its own bytes, and a register in it that was edited or deleted.
+_CHANGE_BYTES, _REGISTER_BYTES = 400, 200
+
+
+class Found(NamedTuple):
+    """What waiting changes say of one register.
+
+    Attributes:
+        row: it was inserted by one of them. None, and not is_gone: the store has it, or it does not exist.
+        is_gone: it was deleted by one of them.
+        edits: fields to replace in that row, or in the stored one, oldest first.
+    """
+
+    row: Row | None
+    is_gone: bool
+    edits: list[Mapping[str, Any]]
+
+
+class DeviceChanges:
+    """The waiting changes of one device; they are added in log order, and others may look meanwhile."""
+
+    def __init__(self) -> None:
+        self._emptied_seq = 0
+        self._firsts: list[int] = []  # sequence of each record's first point, ascending
+        self._records: list[tuple[int, bytes]] = []  # (log sequence, record)
+        self._edits: dict[int, list[tuple[int, Mapping[str, Any] | None]]] = {}  # None: deleted
+
+    def add(self, seq: int, change: Change) -> int:
+        """Take a change; return how many registers it names one by one."""
+        match change:
+            case bytes():
+                self._records.append((seq, change))
+                self._firsts.append(batch.first_sequence_of(change))
+                return 0
+            case EditRegisters():
+                for sequence, fields in change.edits:
+                    self._edits.setdefault(sequence, []).append((seq, fields))
+                return len(change.edits)
+            case DeleteRegisters():
+                for sequence in change.sequences:
+                    self._edits.setdefault(sequence, []).append((seq, None))
+                return len(change.sequences)
+            case _:
+                self._emptied_seq = seq
+                return 0
+
+    def find(self, sequence: int, applied: int) -> Found:
+        """Return what the changes behind the applied log sequence make of a register."""
+        row = None
+        place = bisect_right(self._firsts, sequence) - 1
+        if place >= 0:
+            inserted_seq, record = self._records[place]
+            if inserted_seq > applied and sequence - self._firsts[place] < batch.count_of(record):
+                row = batch.rows(record)[sequence - self._firsts[place]]
+                applied = inserted_seq  # what came before it was about nothing
+        edits = [fields for seq, fields in tuple(self._edits.get(sequence, ())) if seq > applied]
+        if None in edits or self._emptied_seq > applied:
+            return Found(None, True, [])
+        return Found(row, False, [fields for fields in edits if fields is not None])
+
+
+class Pending:
+    """The changes that wait, in log order; safe to use from many threads."""
+
+    def __init__(self) -> None:
+        self.size_bytes = 0
+        self._lock = threading.Lock()
+        self._changes: list[tuple[int, int, Change]] = []  # (log sequence, device, change)
+        self._devices: dict[int, DeviceChanges] = {}
+
+    def __len__(self) -> int:
+        return len(self._changes)
+
+    def add(self, seq: int, change: bytes | RegisterCommand) -> None:
+        if isinstance(change, bytes):
+            device, size_bytes = batch.device_of(change), len(change)
+        else:
+            device, size_bytes = change.device, len(encode(change))
+        with self._lock:
+            self._changes.append((seq, device, change))
+            count = self._devices.setdefault(device, DeviceChanges()).add(seq, change)
+            self.size_bytes += size_bytes + _CHANGE_BYTES + count * _REGISTER_BYTES
+
+    def of(self, device: int) -> DeviceChanges | None:
+        """Return the changes of a device that wait, if there are any."""
+        return self._devices.get(device)
+
+    def waiting(self) -> tuple[list[tuple[int, int, Change]], int]:
+        """Return all that wait, and their bytes."""
+        with self._lock:
+            return self._changes.copy(), self.size_bytes
+
+    def drop(self, count: int, size_bytes: int) -> None:
+        """Forget the oldest changes, which are committed."""
+        with self._lock:
+            del self._changes[:count]
+            self.size_bytes -= size_bytes
+            self._devices = {}
+            for seq, device, change in self._changes:
+                self._devices.setdefault(device, DeviceChanges()).add(seq, change)
