@@ -28,14 +28,14 @@ def check(values: NDArray[np.float64]) -> bytes:
     return data
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=max(250, settings.default.max_examples))
 @given(recipes(FLOATS))
 def test_every_block_comes_back(blocks: list[tuple[str, int, int]]) -> None:
     for shape, n, seed in blocks:
         check(FLOATS[shape](np.random.default_rng(seed), n))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(st.lists(st.one_of(st.floats(), st.decimals(allow_nan=False, allow_infinity=False, places=2)), min_size=1, max_size=40))
 def test_every_short_list_comes_back(values: list[float]) -> None:
     array = block([float(value) for value in values])
@@ -43,7 +43,7 @@ def test_every_short_list_comes_back(values: list[float]) -> None:
     assert reader.numbers(reader.Cursor(data), len(values)) == array.view(np.uint64).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40))
 def test_every_bit_pattern_comes_back(patterns: list[int]) -> None:
     check(np.array(patterns, np.uint64).view(np.float64))
@@ -187,13 +187,13 @@ def test_random_bytes() -> None:
     damage.try_random(number.decode, list(range(256)), seed=10)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 1024))
 def test_any_bytes(data: bytes, n: int) -> None:
     damage.decodes(number.decode, data, n)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(max_size=60))
 def test_description_of_any_bytes(data: bytes) -> None:
     with contextlib.suppress(CorruptionError):
