@@ -292,8 +292,8 @@ cdef bint find_grid(const int64_t* longer, int32_t n, uint32_t* fraction, uint32
     cdef int64_t one = (<int64_t> 1) << 32
     cdef int64_t low = (longer[n - 1] - 1) * one // (n - 1), high = (longer[n - 1] + 1) * one // (n - 1)
     cdef int64_t trial = longer[n - 1] * one // (n - 1), rest, least, most
-    cdef int32_t i, turn, least_at, most_at
-    for turn in range(GRID_TRIALS):
+    cdef int32_t i, _trial, least_at, most_at
+    for _trial in range(GRID_TRIALS):
         least = most = 0
         least_at = most_at = 0
         for i in range(1, n):

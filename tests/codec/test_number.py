@@ -229,3 +229,17 @@ def test_reader_orders_floats() -> None:
         pattern = struct.unpack("<Q", struct.pack("<d", value))[0]
         place = pattern if pattern < 2**63 else (pattern ^ (2**63 - 1)) - 2**64
         assert reader.ordered(place, 64) == pattern
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (np.round(np.random.default_rng(1).normal(70, 3, 1024), 1) - 32) * 5 / 9,  # degrees Fahrenheit as Celsius
+        np.random.default_rng(2).integers(2000, 2100, 1024) * 5 / 4095,  # volts of a converter of 12 bits
+        np.random.default_rng(3).choice(np.random.default_rng(4).normal(20, 3, 200), 1024),
+    ],
+)
+def test_converted_readings_are_a_dictionary(values: NDArray[np.float64]) -> None:
+    data = check(values)
+    assert number.describe(data)["transform"] == "dictionary"
+    assert len(data) < 2.4 * 1024

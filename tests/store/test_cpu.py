@@ -49,7 +49,13 @@ def digest() -> str:
     generator = random.Random("cpu")
     memtable, fed = Memtable(), Fed()
     for name, value in SERIES.items():
-        fed.feed(memtable, [{"variable": name.replace(" ", "_"), "value": value(generator, n), "time": JANUARY_2024_US + n * SECOND_US} for n in range(COUNT)])
+        fed.feed(
+            memtable,
+            [
+                {"variable": name.replace(" ", "_"), "value": value(generator, n), "time": JANUARY_2024_US + n * SECOND_US}
+                for n in range(COUNT)
+            ],
+        )
     with tempfile.TemporaryDirectory() as folder:
         (segment,) = seal_to(Path(folder), memtable, {fed.device: None})
         result.update(Path(segment.path).read_bytes())
