@@ -7,10 +7,11 @@ SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
 PINS := dev server build
 PYTEST := $(BIN)/python -m pytest
+PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked lint format annotate bench-codec bench-store bench-quick wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan lint format annotate bench-codec bench-store bench-quick wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +33,15 @@ test-normal: build ## all tests in the normal build
 
 test-checked: build-checked ## the tests that are not slow in the checked build
 	$(PYTEST) -m "not slow"
+
+test-properties: build ## codecs, batches and segments with 10,000 examples of each property; SEED=N repeats a run
+	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
+	HYPOTHESIS_PROFILE=properties $(PYTEST) -m hypothesis --hypothesis-seed=$$seed --timeout=1800 $(PROPERTIES)
+
+test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree; finds are in build/sanitizer.*
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
+	ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer UBSAN_OPTIONS=print_stacktrace=1:log_path=build/sanitizer PYTHONMALLOC=malloc \
+	$(PYTEST) -p no:cacheprovider --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
@@ -76,11 +86,11 @@ clean: ## remove what was built, tested and measured; keeps .venv and data
 	find ext tsengine tests benches -name __pycache__ -prune -exec rm -rf {} +
 
 # setup.py leaves exactly one of the two marks, so going over to the other kind runs again; it then only copies, nothing is compiled.
-build/in-tree-normal build/in-tree-checked: $(SOURCES) $(INSTALLED)
+build/in-tree-normal build/in-tree-checked build/in-tree-sanitized: $(SOURCES) $(INSTALLED)
 	@mkdir -p build
 	@$(PREREQUISITES)
 	find ext -name '*.so' -delete
-	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
+	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
 
 # The command `tsengine`: an editable install that only links, since the extensions are compiled above.
 $(BIN)/tsengine: pyproject.toml $(INSTALLED)

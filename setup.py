@@ -2,10 +2,11 @@
 
 Environment:
     TSENGINE_CHECKED=1   bounds checks, initialised checks and assertions on (`make build-checked`).
+    TSENGINE_SANITIZED=1 AddressSanitizer and UndefinedBehaviorSanitizer on (`make test-asan`).
     TSENGINE_ANNOTATE=1  write the annotated HTML beside the translated C (`make annotate`).
     TSENGINE_COMPILE=0   no extensions: link the Python files only, the caller compiles by himself (`make build`).
 
-Translated C and objects go to build/KIND-KEY, where the key is made of every setting below. So the two kinds never share a file,
+Translated C and objects go to build/KIND-KEY, where the key is made of every setting below. So the kinds never share a file,
 a changed setting never meets an old object, and going from one kind to the other and back compiles nothing.
 """
 
@@ -19,6 +20,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CHECKED = os.environ.get("TSENGINE_CHECKED") == "1"
+SANITIZED = os.environ.get("TSENGINE_SANITIZED") == "1"
 ANNOTATE = os.environ.get("TSENGINE_ANNOTATE") == "1"
 COMPILE = os.environ.get("TSENGINE_COMPILE") != "0"
 
@@ -34,9 +36,18 @@ DIRECTIVES = {
 
 # No fused multiply-add behind our back and no -march: encoded bytes must be the same on every CPU.
 COMPILE_ARGS = ["-std=gnu11", "-fopenmp-simd", "-ffp-contract=off", "-fno-strict-aliasing", "-fvisibility=hidden"]
-COMPILE_ARGS += ["-O1", "-g", "-DTSENGINE_CHECKED=1", "-UNDEBUG"] if CHECKED else ["-O3", "-g0"]
+LINK_ARGS = []
+if CHECKED:
+    KIND = "checked"
+    COMPILE_ARGS += ["-O1", "-g", "-DTSENGINE_CHECKED=1", "-UNDEBUG"]
+elif SANITIZED:
+    KIND = "sanitized"
+    LINK_ARGS = ["-fsanitize=address,undefined"]
+    COMPILE_ARGS += ["-O1", "-g1", "-fno-omit-frame-pointer", "-fno-sanitize-recover=undefined", *LINK_ARGS]
+else:
+    KIND = "normal"
+    COMPILE_ARGS += ["-O3", "-g0"]
 
-KIND = "checked" if CHECKED else "normal"
 KEY = zlib.crc32(repr((Cython.__version__, sorted(DIRECTIVES.items()), COMPILE_ARGS)).encode())
 BUILD = Path("build", f"{KIND}-{KEY:08x}")
 JOBS = os.cpu_count() or 1
@@ -73,6 +84,7 @@ def extension(source: Path) -> Extension:
         include_dirs=["ext"],
         depends=sorted(header.as_posix() for header in Path("ext").rglob("*.h")),
         extra_compile_args=COMPILE_ARGS,
+        extra_link_args=LINK_ARGS,
     )
 
 

@@ -15,7 +15,11 @@ PERIODS = (None, "day", "week", "month", "quarter")
 JANUARY_2024_US = 1_704_067_200_000_000
 
 QUICK = settings(
-    max_examples=50, deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    # Half of what hypothesis takes by default, or all that a longer profile asks for.
+    max_examples=50 if settings.default.max_examples == 100 else settings.default.max_examples,
+    deadline=None,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 
 FLOAT_BITS = (

@@ -32,6 +32,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.core.codec": "",
+        "tsengine.core.codec.compress": "",
         "tsengine.core.codec.crc32c": "",
         "tsengine.core.codec.dispatch": "",
         "tsengine.core.codec.fields": "",

@@ -1,6 +1,6 @@
 # The kernels of this CPU, chosen once at import. See kernels.h for what each computes.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef extern from "codec/table.h" nogil:
@@ -19,6 +19,9 @@ cdef extern from "codec/table.h" nogil:
         int32_t (*divide)(const int64_t* values, int32_t n, uint64_t divisor, int64_t* out) noexcept nogil
         void (*scale)(int64_t* values, int32_t n, uint64_t scale, uint64_t base) noexcept nogil
         void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t* out) noexcept nogil
+        void (*grid)(
+            int64_t origin, int64_t step, uint32_t fraction, uint32_t phase, uint64_t divisor, int32_t n, int64_t* out
+        ) noexcept nogil
         void (*prefix)(int64_t* values, int32_t n, int64_t start) noexcept nogil
         uint64_t (*window_codes)(const int64_t* values, int32_t n, int64_t anchor, int32_t centred, uint64_t* codes) noexcept nogil
         int32_t (*window_outside)(const uint64_t* codes, int32_t n, int32_t width, uint64_t* inside) noexcept nogil

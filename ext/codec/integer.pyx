@@ -1,13 +1,14 @@
 """Blocks of int64 values (integers, times, codes) to bytes and back.
 
 A block subtracts what is regular (a base, a step, a step of the step, a line), divides by the common divisor, and packs what is
-left at one width; values that would need a wider one are patched on top. Long runs are stored as runs. All arithmetic wraps at
+left at one width; values that would need a wider one are patched on top. Long runs are stored as runs; what ticks regularly, but
+not in whole units, as a grid. All arithmetic wraps at
 64 bits, so every int64 comes back. Format: docs/format/block-codecs.md.
 """
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_bytes
@@ -24,6 +25,7 @@ cdef enum Form:
     FORM_TURN = 2       # x[i] = 2 x[i-1] - x[i-2] + r[i] (delta of delta)
     FORM_LINE = 3       # x[i] = origin + i * slope / 65536 + r[i]
     FORM_RUNS = 4       # values and lengths of runs, each an integer block of another form
+    FORM_GRID = 5       # x[i] = origin + i * (step + fraction / 2^32), rounded down
     FORM_MASK = 7
 
 # Bits of the first byte beside the form. Stored.
@@ -41,11 +43,15 @@ cdef enum:
     SAMPLE_STEP = 5
     MEDIAN_SAMPLES = 15
     DIVISOR_SAMPLES = 12
+    # Fewer values, or fewer steps that are longer than the others, take less than the 20 to 40 bytes of a grid.
+    GRID_POINTS_MIN = 512
+    GRID_LONG_MIN = 32
+    GRID_TRIALS = 16        # each at least halves the slopes that are left, of 2^-9 at first
 
 # Residual range where the sums of the slope cannot overflow.
 cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
 
-FORMS = ("base", "delta", "turn", "line")
+FORMS = ("base", "delta", "turn", "line", "runs", "grid")
 
 
 # How the residuals of one candidate form are packed.
@@ -66,7 +72,9 @@ cdef struct Header:
     uint8_t high_width
     uint64_t divisor
     int64_t origin
-    int64_t step        # FORM_TURN: the first difference
+    int64_t step        # FORM_TURN: the first difference; FORM_GRID: whole part of the slope
+    uint32_t fraction   # FORM_GRID: of the slope, 1/2^32
+    uint32_t phase      # FORM_GRID: what the first value has beyond the origin, 1/2^32
     int64_t base        # FORM_DELTA, FORM_TURN: the residual that is packed as 0, in units of the divisor
     int64_t slope
     uint64_t patched
@@ -277,6 +285,65 @@ cdef inline bint is_regular(const int64_t* values, int32_t n) noexcept nogil:
     return kernels.is_regular(values, n, <int64_t> step)
 
 
+# The fraction and phase, in 1/2^32, with floor((phase + i * fraction) / 2^32) = longer[i], the number of the first i steps that are
+# longer than the others; return whether there are such. Each trial finds the two values that contradict its fraction most, and so
+# a bound for the right one.
+cdef bint find_grid(const int64_t* longer, int32_t n, uint32_t* fraction, uint32_t* phase) noexcept nogil:
+    cdef int64_t one = (<int64_t> 1) << 32
+    cdef int64_t low = (longer[n - 1] - 1) * one // (n - 1), high = (longer[n - 1] + 1) * one // (n - 1)
+    cdef int64_t trial = longer[n - 1] * one // (n - 1), rest, least, most
+    cdef int32_t i, _trial, least_at, most_at
+    for _trial in range(GRID_TRIALS):
+        least = most = 0
+        least_at = most_at = 0
+        for i in range(1, n):
+            rest = longer[i] * one - i * trial
+            if rest > most:
+                most = rest
+                most_at = i
+            if rest < least:
+                least = rest
+                least_at = i
+        if most - least < one:
+            fraction[0] = <uint32_t> trial
+            phase[0] = <uint32_t> most
+            return 0 < trial < one
+        if most - least >= 3 * one:     # more than a wrong slope between the bounds explains
+            return False
+        if most_at > least_at:
+            low = max(low, (longer[most_at] - longer[least_at] - 1) * one // (most_at - least_at) + 1)
+        else:
+            high = min(high, ((longer[least_at] - longer[most_at] + 1) * one - 1) // (least_at - most_at))
+        if low > high:
+            return False
+        trial = low + (high - low) // 2
+    return False
+
+
+# Write a grid if the values, whose steps of `step` or one more multiples of the divisor are given, are one; else return 0.
+cdef int64_t grid_encode(
+    int64_t origin, const int64_t* steps, int64_t step, uint64_t divisor, int32_t n, uint8_t* out
+) noexcept nogil:
+    cdef int64_t[BLOCK_POINTS] longer
+    cdef uint8_t* cursor = out + 1
+    cdef uint32_t fraction, phase
+    cdef int32_t i
+    longer[0] = 0
+    for i in range(1, n):
+        longer[i] = longer[i - 1] + (steps[i] - step)
+    if not GRID_LONG_MIN <= longer[n - 1] < n - GRID_LONG_MIN or not find_grid(longer, n, &fraction, &phase):
+        return 0
+    out[0] = FORM_GRID
+    if divisor > 1:
+        out[0] |= FLAG_SCALED
+        cursor = put_varint(cursor, divisor)
+    cursor = put_varint(cursor, zigzag(origin))
+    cursor = put_varint(cursor, zigzag(step))
+    memcpy(cursor, &fraction, 4)
+    memcpy(cursor + 4, &phase, 4)
+    return cursor + 8 - out
+
+
 cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint with_runs) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] shifted
     cdef int64_t[BLOCK_POINTS] scaled
@@ -289,7 +356,7 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     cdef uint8_t* cursor = out + 1
     cdef Plan plan, best
     cdef uint64_t divisor
-    cdef int64_t origin = values[0], step, low, high, slope = 0, size, size_runs
+    cdef int64_t origin = values[0], step, steps_high, low, high, slope = 0, size, size_runs
     cdef int32_t changes, form = FORM_BASE
     cdef bint has_runs
 
@@ -306,11 +373,17 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
     if divisor > 1:
         residuals = scaled
     chosen = residuals
-    kernels.range(residuals, n, &low, &high)
-    plan_sample(residuals, n, low, high, &best)
-
     # Runs are what mostly equal values become; no line and no turn comes near them.
     has_runs = with_runs and changes < n // 8
+    kernels.difference(residuals, n, steps)
+    kernels.range(steps, n, &step, &steps_high)
+    if n >= GRID_POINTS_MIN and not has_runs and <uint64_t> steps_high - <uint64_t> step == 1:
+        size = grid_encode(origin, steps, step, divisor, n, out)
+        if size:
+            return size
+
+    kernels.range(residuals, n, &low, &high)
+    plan_sample(residuals, n, low, high, &best)
     if not has_runs and -LINE_LIMIT < low and high < LINE_LIMIT:
         slope = kernels.slope(residuals, n)
         if slope:
@@ -322,9 +395,7 @@ cdef int64_t encode_forms(const int64_t* values, int32_t n, uint8_t* out, bint w
                 best = plan
                 chosen = line
                 form = FORM_LINE
-    kernels.difference(residuals, n, steps)
-    kernels.range(steps, n, &low, &high)
-    plan_sample(steps, n, low, high, &plan)
+    plan_sample(steps, n, step, steps_high, &plan)
     plan.bits += 16
     if plan.bits < best.bits:
         best = plan
@@ -409,11 +480,18 @@ cdef const uint8_t* header_decode(const uint8_t* data, const uint8_t* end, Heade
     header.form = first & FORM_MASK
     header.flags = first & ~FORM_MASK
     header.divisor = 1
-    if header.form >= FORM_RUNS:
+    if header.form == FORM_RUNS or header.form > FORM_GRID or (header.form == FORM_GRID and first & (FLAG_PACKED | FLAG_PATCHED)):
         return NULL
     if first & FLAG_SCALED:
         cursor = get_varint(cursor, end, &header.divisor)
     cursor = get_signed(cursor, end, &header.origin)
+    if header.form == FORM_GRID:
+        cursor = get_signed(cursor, end, &header.step)
+        if cursor == NULL or end - cursor < 8:
+            return NULL
+        memcpy(&header.fraction, cursor, 4)
+        memcpy(&header.phase, cursor + 4, 4)
+        return cursor + 8
     if header.form == FORM_LINE:
         cursor = get_signed(cursor, end, &header.slope)
     elif header.form != FORM_BASE:
@@ -488,6 +566,9 @@ cdef int64_t decode_forms(const uint8_t* data, int64_t size, int64_t* out, int32
     cdef int64_t consumed
     if cursor == NULL or end - cursor < packed_bytes(n, header.width):
         return -1
+    if header.form == FORM_GRID:
+        kernels.grid(header.origin, header.step, header.fraction, header.phase, header.divisor, n, out)
+        return cursor - data
     if header.form == FORM_DELTA or header.form == FORM_TURN:
         base = <uint64_t> header.base * scale
         if header.form == FORM_DELTA and not header.flags & (FLAG_PACKED | FLAG_PATCHED):

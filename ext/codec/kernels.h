@@ -353,6 +353,14 @@ static void KERNEL(ramp)(int64_t start, int64_t step, int32_t n, int64_t *out) {
         out[i] = (int64_t)at;
 }
 
+/* out[i] = origin + (i * step + floor((phase + i * fraction) / 2^32)) * divisor. */
+static void KERNEL(grid)(int64_t origin, int64_t step, uint32_t fraction, uint32_t phase, uint64_t divisor, int32_t n, int64_t *out) {
+    for (int32_t i = 0; i < n; i++) {
+        uint64_t steps = (uint64_t)step * (uint64_t)i + ((phase + (uint64_t)fraction * (uint64_t)i) >> 32);
+        out[i] = (int64_t)((uint64_t)origin + steps * divisor);
+    }
+}
+
 /* values[i] = start + values[1] + ... + values[i], in four chains that run side by side. */
 static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
     int32_t quarter = n / 4;
@@ -564,6 +572,7 @@ static const Kernels KERNEL(table) = {
     KERNEL(divide),
     KERNEL(scale),
     KERNEL(ramp),
+    KERNEL(grid),
     KERNEL(prefix),
     KERNEL(window_codes),
     KERNEL(window_outside),

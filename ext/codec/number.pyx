@@ -46,7 +46,7 @@ cdef enum:
     # Above 21 bits a decimal that became a float32 has no fewer bits than the float32 itself.
     SINGLE_LIMIT = 1 << 21
     SAMPLES = 48            # values that choose the mode
-    DISTINCT_LIMIT = 24     # distinct values of the sample above which no dictionary is tried
+    DISTINCT_LIMIT = 24     # distinct values of the sample above which no dictionary is tried for dense decimals
     DICTIONARY_LIMIT = 255  # values of a dictionary
     SLOTS = 1024            # hash table of the dictionary, a power of two
     FILTER_WORDS = 16       # a bit for each slot
@@ -456,6 +456,7 @@ cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_
     cdef uint16_t[LEFTS] lefts
     cdef int32_t count, exponent, single = False, distinct, width = 0, left_count = 0
     cdef int64_t size = 0, best = 0, bound = number_bound(n), estimate
+    cdef bint is_dense
     count = take_sample(values, n, sample)
     exponent = find_exponent(sample, count, False, exponent_hint[0])
     if exponent < 0:
@@ -467,17 +468,20 @@ cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_
         if size and size < bound:
             memcpy(out, scratch, <size_t> size)
             best = size
-    distinct = DISTINCT_LIMIT + 1
+    distinct = 1
     if not best or 4 * best > n:  # less than two bits a value are left alone
         distinct = distinct_count(sample, count)
-    if 1 < distinct <= DISTINCT_LIMIT:
+    # Dense decimals are worth it for few values only. For others it saves most of the bits: whatever repeats in the sample is tried,
+    # and of 255 values, the most of a dictionary, hardly any sample is without a repetition.
+    is_dense = best and best <= (DENSE_BYTES_SINGLE if single else DENSE_BYTES) * n
+    if 1 < distinct <= (DISTINCT_LIMIT if is_dense else count - 1):
         estimate = (<int64_t> n * bit_length(<uint64_t> (distinct - 1)) + 16 * distinct) // 8
         if not best or estimate < best:
             size = dictionary_encode(values, n, scratch)
             if size and size < bound and (not best or size < best):
                 memcpy(out, scratch, <size_t> size)
                 best = size
-    if best and best <= (DENSE_BYTES_SINGLE if single else DENSE_BYTES) * n:
+    if is_dense:
         return best
     size = bits_encode(values, n, scratch)
     if not best or size < best:

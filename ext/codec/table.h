@@ -32,6 +32,7 @@ typedef struct {
     int32_t (*divide)(const int64_t *values, int32_t n, uint64_t divisor, int64_t *out);
     void (*scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t base);
     void (*ramp)(int64_t start, int64_t step, int32_t n, int64_t *out);
+    void (*grid)(int64_t origin, int64_t step, uint32_t fraction, uint32_t phase, uint64_t divisor, int32_t n, int64_t *out);
     void (*prefix)(int64_t *values, int32_t n, int64_t start);
     uint64_t (*window_codes)(const int64_t *values, int32_t n, int64_t anchor, int32_t centred, uint64_t *codes);
     int32_t (*window_outside)(const uint64_t *codes, int32_t n, int32_t width, uint64_t *inside);

@@ -52,6 +52,7 @@ cdef class BlockEncoder:
     cdef int put_received(self, const Columns* columns) except -1 nogil
     cdef int put_string_column(self, const uint32_t* column, int64_t step, int32_t n, StringMap map) except -1 nogil
     cdef int put_strings(self, int32_t n, StringMap map) except -1 nogil
+    cdef bint compress(self, int64_t text) except -1 with gil
     cdef int put_lengths(self, int32_t n) except -1 nogil
     cdef bint is_unique_text(self, int32_t n, StringMap map) noexcept nogil
     cdef int put_value(self, const Columns* columns, uint8_t kind, StringMap map) except -1 nogil

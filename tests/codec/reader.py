@@ -79,6 +79,9 @@ def integers(cursor: Cursor, n: int) -> list[int]:
         return [head for head, length in zip(heads, lengths, strict=True) for _ in range(length + 1)]
     divisor = cursor.varint() if first & 16 else 1
     origin = cursor.signed()
+    if form == 5:
+        step, fraction, phase = cursor.signed(), int.from_bytes(cursor.take(4), "little"), int.from_bytes(cursor.take(4), "little")
+        return [to_signed(origin + (i * step + (phase + i * fraction >> 32)) * divisor) for i in range(n)]
     slope = cursor.signed() if form == 3 else 0
     step = cursor.signed() if form == 2 else 0
     base = cursor.signed() if form in (1, 2) else 0

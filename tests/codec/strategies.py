@@ -37,6 +37,12 @@ def _line(random: Random, n: int) -> Ints:
     return np.arange(n, dtype=np.int64) * step + random.integers(-jitter, jitter, n)
 
 
+def _grid(random: Random, n: int) -> Ints:
+    ticks = np.floor(random.random() + np.arange(n) * random.uniform(-100, 100)).astype(np.int64)
+    with np.errstate(over="ignore"):
+        return _scaled(random, 1) + ticks * int(random.choice([1, 1000, 2**32]))
+
+
 def _curve(random: Random, n: int) -> Ints:
     index = np.arange(n, dtype=np.int64)
     return index * index * int(random.integers(-1000, 1000)) + index * int(random.integers(-(10**9), 10**9)) + random.integers(0, 3, n)
@@ -57,6 +63,7 @@ INTEGERS: dict[str, Callable[[Random, int], Ints]] = {
     "wide": _wide,
     "walk": _walk,
     "line": _line,
+    "grid": _grid,
     "curve": _curve,
     "runs": _runs,
     "scaled": _scaled,

@@ -27,14 +27,14 @@ def check(values: NDArray[np.int64]) -> bytes:
     return data
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=max(250, settings.default.max_examples))
 @given(recipes(INTEGERS))
 def test_every_block_comes_back(blocks: list[tuple[str, int, int]]) -> None:
     for shape, n, seed in blocks:
         check(INTEGERS[shape](np.random.default_rng(seed), n))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(st.lists(st.integers(INT64_MIN, INT64_MAX), min_size=1, max_size=40))
 def test_every_short_list_comes_back(values: list[int]) -> None:
     data = check(block(values))
@@ -98,11 +98,29 @@ def test_jittered_grid_is_a_line() -> None:
     assert (description["transform"], description["width"]) == ("line", 14)
 
 
+@pytest.mark.parametrize("step", [26.784, 1000 / 60, 0.3, -7.9, 1_000_000_000 / 60, 1 / 3])
+def test_grid_that_is_cut_to_whole_units_takes_a_few_bytes(step: float) -> None:
+    """Times of 60 Hz in microseconds, seconds of an ObjectId."""
+    for start in (0.0, 0.5, 0.999):
+        ticks = np.floor(start + np.arange(1024) * step).astype(np.int64)
+        for values in (START_US + ticks, ticks * 2**20 - 5):
+            data = check(values)
+            assert integer.describe(data)["transform"] == "grid"
+            assert len(data) <= 40
+            assert reader.integers(reader.Cursor(data), 1024) == values.tolist()
+
+
+def test_irregular_steps_are_no_grid() -> None:
+    values = np.cumsum(np.random.default_rng(1).integers(26, 28, 1024))
+    assert integer.describe(check(values))["transform"] != "grid"
+
+
 def test_bytes_of_the_format_stay() -> None:
     """The examples of docs/format/block-codecs.md."""
     assert integer.encode(block([42, 42, 42])).hex() == "0054"
     assert integer.encode(block([1000, 1010, 1020])).hex() == "01d00f14"
     assert integer.encode(block([7, 3, 5, 4, 6])).hex() == "0806038432"
+    assert integer.encode(np.arange(600) * 100 // 6).hex() == "0500206e3286aa7a650c55"
 
 
 def test_column_is_blocks_one_after_another() -> None:
@@ -129,6 +147,7 @@ SMALL = {
     "runs": np.repeat(block([3, 9, 2, 70]), 20),
     "patched": np.where(np.arange(60) == 33, 10**12, 5),
     "bitmap": np.where(np.random.default_rng(3).random(64) < 0.2, 10**9 + np.arange(64), np.arange(64) % 4),
+    "grid": START_US + np.arange(600) * 100 // 6,
     "scaled": np.random.default_rng(4).integers(0, 9, 20) * 12345,
     "wide": np.random.default_rng(5).integers(INT64_MIN, INT64_MAX, 5),
     "lanes": np.random.default_rng(6).integers(0, 2, 256),
@@ -149,7 +168,7 @@ def test_random_bytes() -> None:
     damage.try_random(integer.decode, list(range(256)), seed=7)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 1024))
 def test_any_bytes(data: bytes, n: int) -> None:
     damage.decodes(integer.decode, data, n)
@@ -160,7 +179,10 @@ def test_any_bytes(data: bytes, n: int) -> None:
     [
         b"",
         b"\x00",  # no origin
-        b"\x05\x00",  # no such form
+        b"\x06\x00",  # no such form
+        b"\x05\x00\x00" + bytes(7),  # a grid that is cut off, packed, or patched
+        b"\x0d\x00\x00" + bytes(99),
+        b"\x25\x00\x00" + bytes(99),
         b"\x40\x00",  # no such flags
         b"\x80\x00",
         b"\x08\x00\x00",  # width 0 and 65

@@ -28,14 +28,14 @@ def check(values: NDArray[np.float64]) -> bytes:
     return data
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=max(250, settings.default.max_examples))
 @given(recipes(FLOATS))
 def test_every_block_comes_back(blocks: list[tuple[str, int, int]]) -> None:
     for shape, n, seed in blocks:
         check(FLOATS[shape](np.random.default_rng(seed), n))
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(st.lists(st.one_of(st.floats(), st.decimals(allow_nan=False, allow_infinity=False, places=2)), min_size=1, max_size=40))
 def test_every_short_list_comes_back(values: list[float]) -> None:
     array = block([float(value) for value in values])
@@ -43,7 +43,7 @@ def test_every_short_list_comes_back(values: list[float]) -> None:
     assert reader.numbers(reader.Cursor(data), len(values)) == array.view(np.uint64).tolist()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=max(200, settings.default.max_examples))
 @given(st.lists(st.integers(0, 2**64 - 1), min_size=1, max_size=40))
 def test_every_bit_pattern_comes_back(patterns: list[int]) -> None:
     check(np.array(patterns, np.uint64).view(np.float64))
@@ -187,13 +187,13 @@ def test_random_bytes() -> None:
     damage.try_random(number.decode, list(range(256)), seed=10)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 1024))
 def test_any_bytes(data: bytes, n: int) -> None:
     damage.decodes(number.decode, data, n)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(max_size=60))
 def test_description_of_any_bytes(data: bytes) -> None:
     with contextlib.suppress(CorruptionError):
@@ -229,3 +229,17 @@ def test_reader_orders_floats() -> None:
         pattern = struct.unpack("<Q", struct.pack("<d", value))[0]
         place = pattern if pattern < 2**63 else (pattern ^ (2**63 - 1)) - 2**64
         assert reader.ordered(place, 64) == pattern
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        (np.round(np.random.default_rng(1).normal(70, 3, 1024), 1) - 32) * 5 / 9,  # degrees Fahrenheit as Celsius
+        np.random.default_rng(2).integers(2000, 2100, 1024) * 5 / 4095,  # volts of a converter of 12 bits
+        np.random.default_rng(3).choice(np.random.default_rng(4).normal(20, 3, 200), 1024),
+    ],
+)
+def test_converted_readings_are_a_dictionary(values: NDArray[np.float64]) -> None:
+    data = check(values)
+    assert number.describe(data)["transform"] == "dictionary"
+    assert len(data) < 2.4 * 1024

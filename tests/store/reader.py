@@ -6,10 +6,16 @@ Encoded values are read by tests/codec/reader.py, which was written from docs/fo
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from tests.codec import reader as codec
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 Decoder = Callable[[codec.Cursor, int], list[Any]]
 
@@ -258,7 +264,13 @@ class Reader:
         cells, rest = taken(integers, raw[1:], n)
         if raw[0] == 0:
             return [strings[int(cell) - 1] if cell else None for cell in cells]
-        require(raw[0] == 1, "form of strings")
+        require(raw[0] in (1, 2), "form of strings")
+        if raw[0] == 2:
+            size = sum(int(cell) - 1 for cell in cells if cell)
+            require(all(cell <= 10241 for cell in cells), "long compressed string")
+            frame = zstd.ZstdDecompressor()
+            rest = frame.decompress(rest, max_length=size + 1)
+            require(frame.eof and not frame.unused_data, "one Zstandard frame")
         found: list[bytes | None] = []
         for cell in cells:
             found.append(rest[: int(cell) - 1] if cell else None)

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from tests.store import reader
+from tests.store.damage import with_block, written
 from tests.store.making import Fed, exact, ordered, read_segment, seal_to
 from tests.strategies import FLOAT_BITS, JANUARY_2024_US, float_of_bits
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.segment import Segment
+from tsengine.errors import CorruptionError
 from tsengine.rows import Row
 
 LENGTHS = (1, 2, 3, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 255, 256, 511, 512, 1000, 1023, 1024)
@@ -65,11 +67,77 @@ def test_a_regular_constant_block_is_a_few_bytes(tmp_path: Path) -> None:
 def test_texts_that_occur_once_lie_in_the_block_and_others_in_the_dictionary(tmp_path: Path) -> None:
     unique = [{"variable": "t", "value": f"{n:04d} is a text of its own", "time": JANUARY_2024_US + n} for n in range(1024)]
     repeated = [{"variable": "t", "value": f"{n % 9} is a text of several", "time": JANUARY_2024_US + n} for n in range(1024)]
-    for points, form in ((unique, 1), (repeated, 0)):
+    for points, form in ((unique, 2), (repeated, 0)):
         segment, _, block = one_block(tmp_path / str(form), points)
         data = Path(segment.path).read_bytes()
         assert reader.split_block(data[block.offset : block.offset + block.length])["value"][0] == form
-        assert (block.dictionary == reader.NO_DICTIONARY) == (form == 1)
+        assert (block.dictionary == reader.NO_DICTIONARY) == (form == 2)
+
+
+WORDS = ("valve", "pressure", "exceeds", "limit", "acknowledged", "by", "operator", "motor", "restart", "timeout", "bus", "ok")
+
+
+def log_text(generator: random.Random, length: int) -> str:
+    lines = ""
+    while len(lines) < length:
+        lines += f"{generator.random():.6f} {generator.choice(WORDS)} {generator.choice(WORDS)} {generator.getrandbits(32):08x} ü\n"
+    return lines[:length]
+
+
+def test_long_texts_are_compressed(tmp_path: Path) -> None:
+    generator = random.Random(5)
+    points = [
+        {"variable": "t", "value": log_text(generator, generator.randrange(500, 3000)), "time": JANUARY_2024_US + n} for n in range(300)
+    ]
+    segment, rows, block = one_block(tmp_path, points)
+    data = Path(segment.path).read_bytes()
+    stream = reader.split_block(data[block.offset : block.offset + block.length])["value"]
+    assert stream[0] == 2
+    assert len(stream) < 0.5 * sum(len(point["value"].encode()) for point in points)
+    assert [exact(row) for row in read_segment(segment)] == [exact(row) for row in ordered(rows)]
+
+
+def test_unique_metadata_is_compressed_where_only_some_points_have_it(tmp_path: Path) -> None:
+    generator = random.Random(6)
+    points: list[dict[str, Any]] = [{"variable": "t", "value": n, "time": JANUARY_2024_US + n} for n in range(1024)]
+    for point in points[::7]:
+        point["metadata"] = {"request": f"{generator.getrandbits(64):016x}", "battery": generator.randrange(100), "gateway": "gw-1"}
+    segment, rows, block = one_block(tmp_path, points)
+    data = Path(segment.path).read_bytes()
+    assert reader.split_block(data[block.offset : block.offset + block.length])["metadata"][0] == 2
+    assert [exact(row) for row in read_segment(segment)] == [exact(row) for row in ordered(rows)]
+
+
+def test_text_that_does_not_shrink_stays_as_it_is(tmp_path: Path) -> None:
+    generator = random.Random(7)
+    points = [
+        {"variable": "t", "value": "".join(map(chr, generator.choices(range(0x20, 0x7F), k=100))), "time": JANUARY_2024_US + n}
+        for n in range(100)
+    ]
+    segment, rows, block = one_block(tmp_path, points)
+    data = Path(segment.path).read_bytes()
+    assert reader.split_block(data[block.offset : block.offset + block.length])["value"][0] == 1
+    assert [exact(row) for row in read_segment(segment)] == [exact(row) for row in ordered(rows)]
+
+
+def test_damage_to_compressed_text_is_noticed(tmp_path: Path) -> None:
+    """Whatever a frame says of itself, with checksums made good again: rows or CorruptionError."""
+    generator = random.Random(8)
+    points = [{"variable": "t", "value": log_text(generator, 400), "time": JANUARY_2024_US + n} for n in range(20)]
+    segment, _, block = one_block(tmp_path, points)
+    data = Path(segment.path).read_bytes()
+    raw = data[block.offset : block.offset + block.length]
+    assert reader.split_block(raw)["value"][0] == 2
+    frame = raw.index(b"\x28\xb5\x2f\xfd")
+    damaged = 0
+    for at in [*range(frame - 12, frame + 40), *generator.sample(range(frame, len(raw)), 100)]:
+        changed = raw[:at] + bytes([raw[at] ^ 1 << generator.randrange(8)]) + raw[at + 1 :]
+        path = written(tmp_path / "damaged.seg", with_block(data, 0, lambda _, changed=changed: changed))
+        try:
+            read_segment(Segment(path))
+        except CorruptionError:
+            damaged += 1
+    assert damaged > 50  # a changed letter is no damage that the block itself could notice
 
 
 def test_absent_columns_have_no_stream(tmp_path: Path) -> None:
