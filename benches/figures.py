@@ -117,8 +117,8 @@ def report(infos: Iterable[dict[str, Any]]) -> list[str]:
 
 
 def main() -> None:
-    """Print the tables of a file that --benchmark-json wrote."""
-    benchmarks = json.loads(Path(sys.argv[1]).read_text())["benchmarks"]
+    """Print the tables of files that --benchmark-json wrote."""
+    benchmarks = [benchmark for path in sys.argv[1:] for benchmark in json.loads(Path(path).read_text())["benchmarks"]]
     print("\n".join(report(benchmark["extra_info"] for benchmark in benchmarks)))
 
 
