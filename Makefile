@@ -5,13 +5,15 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
-PINS := dev server build
+PINS := dev server build bench
 PYTEST := $(BIN)/python -m pytest
 PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
+BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
+PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan lint format annotate bench-codec bench-store bench-quick wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan lint format annotate bench-codec bench-store bench-log bench-registers bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -61,13 +63,21 @@ annotate: $(INSTALLED) ## write the annotated HTML of every .pyx (yellow lines t
 	@echo 'annotated: build/normal-*/ext/**/*.html'
 
 bench-codec: build ## time the codecs
-	$(PYTEST) benches/ -k codec --benchmark-enable --benchmark-only
+	$(BENCH) benches/test_codec.py
 
-bench-store: build ## time the stores and the log
-	$(PYTEST) benches/ -k 'store or log' --benchmark-enable --benchmark-only
+bench-store: build bench-peers ## one large device and a fleet, 36 M points each, beside the peers (20 minutes, 20 GB of disk)
+	TSENGINE_BENCH_MONTHS=36 TSENGINE_BENCH_DEVICES=10000 $(BENCH) benches/test_store.py benches/test_fleet.py
 
-bench-quick: build ## time everything in benches/, a few rounds each
-	$(PYTEST) benches/ --benchmark-enable --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=3
+bench-log: build bench-peers ## durable commits beside the peers
+	$(BENCH) benches/test_log.py
+
+bench-registers: build bench-peers ## mutable devices beside the peers
+	$(BENCH) benches/test_registers.py
+
+bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
+	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3
+
+bench-peers: $(PEERS) ## install the peers of the benchmarks into .venv
 
 wheel: $(INSTALLED) ## build a wheel into dist/
 	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps --no-index -w dist .
@@ -102,6 +112,12 @@ $(INSTALLED): requirements/dev.txt
 	@$(PREREQUISITES)
 	[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/dev.txt
+	@touch $@
+
+# Peers are for comparison only: where one has no package for this machine, the benchmarks say so and run without it.
+$(PEERS): requirements/bench.txt $(INSTALLED)
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/bench.txt \
+	    || echo 'make: SKIPPED: some peers could not be installed; the benchmarks run without them'
 	@touch $@
 
 # One line that says what to install, instead of a compiler's or pip's complaint.

@@ -1,97 +1,105 @@
-"""The columnar store beside Parquet with zstd: bulk ingest and bytes a point of the workload, small durable commits.
+"""The columnar store beside its peers: the workload of one large device, from bulk ingest to recovery.
 
-TSENGINE_BENCH_MONTHS sets how many months of a million points the workload has (default 3; the full one has 36).
+TSENGINE_BENCH_MONTHS sets how many months of a million points it has: 3 unless told, 36 in `make bench-store`. Each subject works in
+a process of its own, reads the same mapped files, and is compared with numpy before anything else is timed.
 """
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-import tsengine
+from benches import child, inputs
+from benches.figures import OURS, add_figure, describe_subject
+from benches.peers import load, subjects
 from benches.workload import tables
 
 MONTHS = int(os.environ.get("TSENGINE_BENCH_MONTHS", "3"))
+TABLE = f"One device, {MONTHS} M points in {MONTHS} months"
+MB = 1 << 20
+LOG_BYTES = 100 * MB
+LOG_CALL_POINTS = 1_000
+PARTS = 3
+
+pytestmark = pytest.mark.benchmark(timer=child.children_seconds)
 
 
 @pytest.fixture(scope="module")
-def workload() -> list[pa.Table]:
-    return list(tables(MONTHS))
+def workload(module_folder: Path) -> Path:
+    return inputs.save(tables(MONTHS), module_folder / "inputs")
 
 
-@pytest.fixture
-def folder(tmp_path: Path) -> Iterator[Path]:
-    yield tmp_path / "data"
-    shutil.rmtree(tmp_path)
+@pytest.fixture(scope="module")
+def points(workload: Path) -> int:
+    return inputs.count(workload)
 
 
-def describe(benchmark: BenchmarkFixture, points: int, size_bytes: int) -> None:
-    benchmark.extra_info["bytes_per_point"] = round(size_bytes / points, 3)
-    if benchmark.stats is not None:
-        benchmark.extra_info["million_points_per_second"] = round(points / benchmark.stats.stats.median / 1e6, 2)
+def measure(benchmark: BenchmarkFixture, job: str, subject: str, *args: Any, rounds: int = 1) -> child.Answer:
+    """Run a job of a subject in child processes; their seconds are the benchmark's."""
+    describe_subject(benchmark, subject, load("STORE", subject).settings)
+    return benchmark.pedantic(child.run, args=(job, subject, *args), rounds=rounds)
+
+
+def best_seconds(benchmark: BenchmarkFixture, answer: child.Answer) -> float:
+    return benchmark.stats.stats.median if benchmark.stats is not None else answer.values["seconds"]
 
 
 def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_bulk_ingest_tsengine(benchmark: BenchmarkFixture, workload: list[pa.Table], folder: Path) -> None:
-    def ingest() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        with tsengine.open(folder) as db:
-            device = db.create_device("bench", serial="B", chunk_limit=None)
-            for table in workload:
-                device.append_arrow(table)
-
-    benchmark.pedantic(ingest, rounds=3)
-    points = sum(table.num_rows for table in workload)
-    with tsengine.open(folder) as db:
-        assert db.device("B").count() == points
-        expected = np.concatenate([table.column("value").to_numpy()[0::10] for table in workload])
-        assert (db.device("B").read("temperature")[1] == expected).all()
-    describe(benchmark, points, size_of(folder / "segments"))
+@pytest.mark.parametrize("subject", subjects("STORE"))
+def test_bulk_ingest(benchmark: BenchmarkFixture, module_folder: Path, workload: Path, points: int, subject: str) -> None:
+    folder = module_folder / subject
+    answer = measure(benchmark, "ingest", subject, folder, workload)
+    child.run("check_store", subject, folder, workload, MONTHS)
+    add_figure(benchmark, TABLE, "bulk ingest from Arrow, durable at the end", subject, points / answer.values["seconds"], "points/s", 20e6)
+    add_figure(benchmark, TABLE, "bytes a point, whole folder", subject, size_of(folder) / points, "bytes/point", 1.9)
+    add_figure(benchmark, TABLE, "memory while ingesting, whole process", subject, answer.peak_bytes / MB, "MB", 356)
 
 
-def test_bulk_ingest_parquet(benchmark: BenchmarkFixture, workload: list[pa.Table], folder: Path) -> None:
-    def ingest() -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir()
-        for number, table in enumerate(workload):
-            pq.write_table(table, folder / f"{number}.parquet", compression="zstd")
-        os.sync()
-
-    benchmark.pedantic(ingest, rounds=3)
-    describe(benchmark, sum(table.num_rows for table in workload), size_of(folder))
+@pytest.mark.parametrize("subject", subjects("STORE", "ingest_in_calls"))
+def test_ingest_through_the_log(benchmark: BenchmarkFixture, module_folder: Path, workload: Path, points: int, subject: str) -> None:
+    folder = module_folder / f"{subject} in calls"
+    answer = measure(benchmark, "ingest_in_calls", subject, folder, workload, 100_000)
+    child.run("check_store", subject, folder, workload, MONTHS)
+    add_figure(benchmark, TABLE, "calls of 100,000 rows, durable at the end", subject, points / answer.values["seconds"], "points/s")
+    add_figure(benchmark, TABLE, "memory meanwhile", subject, answer.peak_bytes / MB, "MB", 356)
 
 
-@pytest.mark.parametrize("points", [1, 10, 1_000])
-def test_durable_commits_of_one_writer(benchmark: BenchmarkFixture, folder: Path, points: int) -> None:
-    with tsengine.open(folder) as db:
-        device = db.create_device("bench", chunk_limit=None)
-        batch = [{"variable": f"v{i % 10}", "value": 20 + i / 10} for i in range(points)]
-        benchmark(device.append_many, batch)
-    if benchmark.stats is not None:
-        benchmark.extra_info["commits_per_second"] = round(1 / benchmark.stats.stats.median)
+@pytest.mark.parametrize("subject", subjects("STORE", "ingest_in_calls"))
+def test_compaction(benchmark: BenchmarkFixture, module_folder: Path, workload: Path, points: int, subject: str) -> None:
+    folder = module_folder / f"{subject} interleaved"
+    child.run("ingest_interleaved", subject, folder, workload, PARTS)
+    answer = measure(benchmark, "compact", subject, folder)
+    child.run("check_store", subject, folder, workload, MONTHS)
+    row = f"compaction of {PARTS} overlapping segments a month"
+    add_figure(benchmark, TABLE, row, subject, points / answer.values["seconds"], "points/s")
+    add_figure(benchmark, TABLE, "memory while compacting, whole process", subject, answer.peak_bytes / MB, "MB", 356)
 
 
-def test_bare_sync(benchmark: BenchmarkFixture, folder: Path) -> None:
-    """What the disk gives: overwrite 512 bytes of a file and fdatasync."""
-    folder.mkdir()
-    fd = os.open(folder / "file", os.O_RDWR | os.O_CREAT, 0o600)
-    os.pwrite(fd, bytes(1 << 20), 0)
-    os.fsync(fd)
+@pytest.mark.parametrize("subject", subjects("STORE"))
+def test_reopen_after_close(benchmark: BenchmarkFixture, module_folder: Path, points: int, subject: str) -> None:
+    answer = measure(benchmark, "reopen", subject, module_folder / subject, points, rounds=3)
+    seconds = best_seconds(benchmark, answer)
+    add_figure(benchmark, TABLE, "reopen after a clean close, count all", subject, seconds * 1e3, "ms", 50)
 
-    def sync() -> None:
-        os.pwrite(fd, b"x" * 512, 4096)
-        os.fdatasync(fd)
 
-    benchmark(sync)
-    os.close(fd)
+@pytest.mark.parametrize("subject", subjects("STORE"))
+def test_drop_oldest_month(benchmark: BenchmarkFixture, module_folder: Path, points: int, subject: str) -> None:
+    answer = measure(benchmark, "drop_month", subject, module_folder / subject, points - points // MONTHS)
+    add_figure(benchmark, TABLE, "drop the oldest month", subject, answer.values["seconds"] * 1e3, "ms", 1.5)
+
+
+@pytest.mark.parametrize("subject", subjects("STORE", "fill_log"))
+def test_reopen_after_kill(benchmark: BenchmarkFixture, folder: Path, subject: str) -> None:
+    log = child.run("fill_log", subject, folder, LOG_BYTES, LOG_CALL_POINTS, kill=True).values
+    answer = measure(benchmark, "reopen", subject, folder, log["points"])
+    row = "reopen after SIGKILL with 100 MB of log, count all"
+    seconds = answer.values["seconds"] / (log["log_bytes"] / 1e8)
+    add_figure(benchmark, TABLE, row, subject, seconds, "s/100 MB", 1 if subject == OURS else None)
+    add_figure(benchmark, TABLE, "the same a million points", subject, answer.values["seconds"] / log["points"] * 1e9, "ms")

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 VARIABLES = ["temperature", "humidity", "voltage", "vibration", "energy", "lat", "lng", "door", "mode", "state"]
 UNITS = ["C", "%", "V", "mm/s", "Wh", "deg", "deg", "", "", ""]
+UNIT_NAMES = ["C", "%", "V", "mm/s", "Wh", "deg"]
 MODES = ["off", "standby", "heating", "cooling", "defrost", "alarm"]
 FIRST_YEAR = 2023
 JITTER_US = 9_000
@@ -72,7 +73,8 @@ def month_table(month: int, payloads: int = 100_000, seed: int = 20261121) -> pa
     doors, no_door = spread(7, door, False)
     modes, no_mode = spread(8, mode, 0)
     variable = np.tile(np.arange(10, dtype=np.int32), payloads)
-    unit = pa.array(np.tile(np.arange(10, dtype=np.int32), payloads), mask=np.tile(np.array([not text for text in UNITS]), payloads))
+    codes = np.array([UNIT_NAMES.index(text) if text else 0 for text in UNITS], np.int32)
+    unit = pa.array(np.tile(codes, payloads), mask=np.tile(np.array([not text for text in UNITS]), payloads))
     return pa.table(
         {
             "variable": pa.DictionaryArray.from_arrays(variable, VARIABLES),
@@ -80,7 +82,7 @@ def month_table(month: int, payloads: int = 100_000, seed: int = 20261121) -> pa
             "value": pa.array(numbers.reshape(-1), mask=np.tile(~is_number, payloads)),
             "value_bool": pa.array(doors, mask=no_door),
             "value_text": pa.DictionaryArray.from_arrays(pa.array(modes.astype(np.int32), mask=no_mode), MODES),
-            "unit": pa.DictionaryArray.from_arrays(unit, UNITS),
+            "unit": pa.DictionaryArray.from_arrays(unit, UNIT_NAMES),
             "group": object_ids(rng, base_us, month, payloads),
             "metadata": pa.DictionaryArray.from_arrays(pa.array(metadata.astype(np.int32), mask=~has_metadata), METADATA),
         }

@@ -33,7 +33,7 @@ def test_wishes_are_those_of_the_project() -> None:
     assert wishes("dev") == set(project["optional-dependencies"]["dev"])
 
 
-@pytest.mark.parametrize("name", ["build", "server", "dev"])
+@pytest.mark.parametrize("name", ["build", "server", "dev", "bench"])
 def test_every_pin_has_hashes_and_every_wish_a_pin(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     blocks = re.split(r"\n(?=[\w.-]+==)", text)[1:] if text.startswith("#") else []
@@ -46,6 +46,11 @@ def test_every_pin_has_hashes_and_every_wish_a_pin(name: str) -> None:
 def test_what_is_deployed_is_what_was_tested() -> None:
     tested = pins("dev")
     assert all(tested[package] == versions for name in ("build", "server") for package, versions in pins(name).items())
+
+
+def test_what_is_measured_is_what_was_tested() -> None:
+    measured = pins("bench")
+    assert all(measured[package] == versions for package, versions in pins("dev").items())
 
 
 def test_the_tree_holds_one_whole_build() -> None:

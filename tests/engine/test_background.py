@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tsengine.core.ingest.columns import from_points
 
 import tsengine
 from tsengine import InputError, LimitError, ManualClock, engine
+from tsengine.core.ingest.points import from_points
 from tsengine.store.pace import Pace
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z

@@ -18,7 +18,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters, PutDevice
 from tsengine.core import batch
-from tsengine.core.ingest import columns
+from tsengine.core.ingest.points import from_points
 from tsengine.errors import CorruptionError, StorageError
 from tsengine.ids import group_id
 from tsengine.rows import Row, matcher, value_text
@@ -32,7 +32,7 @@ T0 = 1_700_000_000_000_000
 
 
 def record(device: int, first_sequence: int, points: Iterable[Point], now_us: int = T0) -> bytes:
-    made = columns.from_points(list(points), now_us)
+    made = from_points(list(points), now_us)
     batch.stamp(made, device, first_sequence)
     return made
 
