@@ -29,7 +29,7 @@ from tsengine.core.batch cimport (
     GroupCell,
     LocationCell,
 )
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number, period_start
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, month_of, month_start, period_number, period_start
 from tsengine.core.ingest.fields cimport put_group, put_metadata, put_unit, put_value, put_variable
 from tsengine.core.limits cimport BATCH_POINTS, GROUP_HEX, GROUP_TEXT, KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
 
@@ -397,6 +397,21 @@ cdef class Table:
             count += 1
         result[number] = result.get(number, 0) + count
         return result
+
+    def months(self) -> list[int]:
+        """Return the months (since January 1970) in which a row lies, ascending."""
+        cdef const int64_t* times = <const int64_t*> self.time.cells.data + self.time.cells.first
+        cdef int64_t low, high, row, start, end
+        cdef set found
+        bounds_of(self.time, NULL, self.count, &low, &high)
+        start, end = month_start(month_of(low)), month_start(month_of(low) + 1)
+        found = {month_of(low)}
+        if high >= end:
+            for row in range(self.count):
+                if not start <= times[row] < end:
+                    start, end = month_start(month_of(times[row])), month_start(month_of(times[row]) + 1)
+                    found.add(month_of(times[row]))
+        return sorted(found)
 
     def record(self, part: int = 0) -> bytes:
         """Return the rows of a part as a record for the log; device and sequence are stamped later.

@@ -37,6 +37,8 @@ cdef class Loader:
 
     cdef Table table
     cdef list targets           # of each part: (first sequence, chunk period), or None if it is not to be loaded
+    cdef int64_t start
+    cdef int64_t end
     cdef list names             # variables in order, bytes
     cdef uint32_t* slot_of      # code of a variable -> rank of its name * KIND_COUNT
     cdef uint32_t* ranks        # places of points among the rows of their part, series by series

@@ -6,14 +6,14 @@ into memory, which is appended at the end. The result is what sealing a memtable
 """
 
 from libc.math cimport NAN
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memset
 
 from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.batch cimport GroupCell
-from tsengine.core.calendar cimport month_of
+from tsengine.core.calendar cimport month_of, month_start
 from tsengine.core.ingest.table cimport (
     Part,
     Table,
@@ -25,12 +25,15 @@ from tsengine.core.ingest.table cimport (
 )
 from tsengine.core.limits cimport BLOCK_POINTS, GROUP_AUTO, KIND_COUNT
 from tsengine.core.store.points cimport Columns, SortKey, sort_keys
-from tsengine.core.store.seal cimport BlockCutter, block_points
+from tsengine.core.store.seal cimport MONTHS_AT_ONCE, BlockCutter, block_points
 from tsengine.core.store.segment_writer cimport SegmentWriter
 
 from concurrent.futures import ThreadPoolExecutor
 
 from tsengine.core.calendar import PERIODS
+
+
+cdef uint32_t LEFT_OUT = UINT32_MAX
 
 
 cdef int no_memory() except -1 nogil:
@@ -48,13 +51,15 @@ cdef class Loader:
     """Args:
         table: with its parts assigned.
         targets: of each part (first sequence, chunk period), or None for a part that is not to be loaded.
+        start, end: rows with a time in front of start, or not in front of end, are left out.
 
     Memory: four bytes a row.
     """
 
-    def __cinit__(self, Table table not None, list targets not None):
+    def __cinit__(self, Table table not None, list targets not None, int64_t start, int64_t end):
         self.table = table
         self.targets = targets
+        self.start, self.end = start, end
         self.rank_names()
         self.sort_rows()
 
@@ -114,10 +119,14 @@ cdef class Loader:
         cdef const uint32_t* rows = NULL if self.table.rows == NULL else self.table.rows + of.first
         cdef const uint32_t* codes = <const uint32_t*> self.table.variable.cells.data + self.table.variable.cells.first
         cdef const uint8_t* kinds = self.table.kinds
+        cdef const int64_t* times = <const int64_t*> self.table.time.cells.data + self.table.time.cells.first
         cdef int64_t step = self.table.variable.cells.step, place, row, at
         cdef uint32_t slot, i, touched_count = 0
         for place in range(of.count):
             row = row_at(rows, place)
+            if not self.start <= times[row] < self.end:
+                slots[place] = LEFT_OUT
+                continue
             slot = self.slot_of[codes[row * step]] + (self.table.kind if kinds == NULL else kinds[row])
             slots[place] = slot
             if counts[slot] == 0:
@@ -132,8 +141,9 @@ cdef class Loader:
             counts[slot] = at
         for place in range(of.count):
             slot = slots[place]
-            self.ranks[counts[slot]] = <uint32_t> place
-            counts[slot] += 1
+            if slot != LEFT_OUT:
+                self.ranks[counts[slot]] = <uint32_t> place
+                counts[slot] += 1
         for i in range(touched_count):
             counts[touched[i]] = 0
         return 0
@@ -292,7 +302,9 @@ cdef bint is_same(const uint32_t* cells, int64_t count) noexcept nogil:
 
 
 def seal_table(table: Table, targets: list, make_writer) -> list[SegmentWriter]:
-    """Write the parts of a table through the writers that `make_writer` gives, one a month, and return them unfinished.
+    """Write the parts of a table through the writers that `make_writer` gives, one a month, and return them.
+
+    The writers of the last months are not finished; those of months before them are, so that few files are open at a time.
 
     Args:
         targets: of each part (first sequence, chunk period), or None for a part that is left out.
@@ -302,7 +314,17 @@ def seal_table(table: Table, targets: list, make_writer) -> list[SegmentWriter]:
     Raises:
         StorageError, StorageFullError: from a writer; the caller aborts all of them.
     """
-    cdef Loader loader = Loader(table, targets)
+    cdef list writers = [], unfinished = [], months = table.months()
+    for at in range(0, len(months), MONTHS_AT_ONCE):
+        for writer in unfinished:
+            writer.finish()
+        last = months[min(at + MONTHS_AT_ONCE, len(months)) - 1]
+        unfinished = seal_months(Loader(table, targets, month_start(months[at]), month_start(last + 1)), make_writer)
+        writers += unfinished
+    return writers
+
+
+def seal_months(Loader loader, make_writer) -> list[SegmentWriter]:
     cdef BlockCutter front = BlockCutter(make_writer)
     cdef BlockCutter back = BlockCutter(lambda month: SegmentWriter(None, month))
     middle = loader.split()

@@ -7,6 +7,10 @@ from tsengine.core.store.memtable cimport Memtable, MemtableSeries
 from tsengine.core.store.points cimport Columns, PointBuffer
 from tsengine.core.store.segment_writer cimport SegmentWriter
 
+cdef enum:
+    # Months that are written at a time: each costs an open file and some hundred kilobytes of buffers.
+    MONTHS_AT_ONCE = 48
+
 
 cdef class BlockCutter:
     """Cuts the ordered points of one series into blocks that cross neither a chunk's nor a month's bound."""

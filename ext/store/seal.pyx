@@ -22,8 +22,6 @@ from tsengine.core.calendar import PERIODS
 cdef enum:
     # Points of a series that are collected before blocks are cut off: many blocks, little memory.
     STREAM_POINTS = 16 * BLOCK_POINTS
-    # Months that are written at a time: each costs an open file and some hundred kilobytes of buffers.
-    MONTHS_AT_ONCE = 48
 
 
 cdef int64_t block_points(const int64_t* time, int64_t count, int period, bint is_last) noexcept nogil:

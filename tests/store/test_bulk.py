@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -161,6 +162,21 @@ def test_drops_hide_what_was_loaded_before_and_not_what_comes_after(tmp_path: Pa
         assert device.read("t")[1].tolist() == [1.0] * LARGE
     with tsengine.open(tmp_path / "data") as db:
         assert db.devices()[0].count() == LARGE + 1
+
+
+def test_points_in_thousands_of_months_need_few_open_files(tmp_path: Path) -> None:
+    months = 1_200
+    times = np.tile((np.datetime64("1900-01") + np.arange(months)).astype("datetime64[us]"), LARGE // months)
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device", chunk_limit=None)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (150, hard))
+        try:
+            device.append_columns("t", times, np.arange(len(times)))
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert db.stats()["segments"] == months
+        assert np.sort(device.read("t")[1]).tolist() == list(range(len(times)))
 
 
 KILLED = """
