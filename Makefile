@@ -40,10 +40,10 @@ test-properties: build ## codecs, batches and segments with 10,000 examples of e
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
 	HYPOTHESIS_PROFILE=properties $(PYTEST) -m hypothesis --hypothesis-seed=$$seed --timeout=1800 $(PROPERTIES)
 
-test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree; finds are in build/sanitizer.*
+test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0:log_path=build/sanitizer UBSAN_OPTIONS=print_stacktrace=1:log_path=build/sanitizer PYTHONMALLOC=malloc \
-	$(PYTEST) -p no:cacheprovider --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest
+	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)

@@ -222,6 +222,8 @@ cdef class PointBuffer:
         self.count -= high - low
 
     cdef void _shift(self, int64_t to, int64_t origin, int64_t count) noexcept nogil:
+        if count == 0:          # an empty buffer has no columns yet
+            return
         memmove(self.time + to, self.time + origin, 8 * count)
         memmove(self.sequence + to, self.sequence + origin, 8 * count)
         if self.want & WANT_VALUE:
