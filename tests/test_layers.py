@@ -71,6 +71,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store": "",
         "tsengine.store.environment": "",
         "tsengine.store.lockfile": "",
+        "tsengine.store.reserve": "",
         "tsengine.store.period": "",
         "tsengine.store.catalog": "tsengine.store.environment",
         "tsengine.store.manifest": "tsengine.store.environment",

@@ -29,7 +29,7 @@ def write_backup(engine: Engine, target: Path) -> None:
     make_folder(target)
     try:
         with engine.columnar.maintenance, engine.columnar.keeping_files():
-            engine.sync()
+            engine.log.wait(engine.log.last_seq)
             applied = (
                 engine.catalog.applied_seq,
                 engine.registers.applied_seq,

@@ -5,7 +5,11 @@ under the device's lock; the log makes a group of records durable with one sync 
 gives points to the columnar store or the register store and commands to the catalog. Only then is the write acknowledged.
 
 Every store keeps the log sequence it has applied in the same transaction as its data, so after a crash the log delivers
-again what some store lacks and each skips what it has.
+again what some store lacks and each skips what it has. What was applied already in this life is skipped here.
+
+A full disk: a group that does not fit into the log is refused and was never there. A store without room for a command that is
+in the log stalls the log: writes are refused, reads go on, and the next writer tries again. A small reserve is given up
+first, so that deletes work on a full disk.
 """
 
 from __future__ import annotations
@@ -24,7 +28,7 @@ from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
-from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
+from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, StorageFullError, TsengineError
 from tsengine.fleet import Fleet
 from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
@@ -34,6 +38,7 @@ from tsengine.store.compaction import Progress, compact_all, compact_one
 from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
+from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
@@ -45,6 +50,9 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SEAL_BYTES = 4 * 1024 * 1024
 """Log left at close above which points are sealed first, bytes: replaying less takes some 10 ms at the next open."""
+
+DELETES = (commands.DeleteDevice, commands.DeleteToken, commands.DropPoints, commands.DeleteRegisters, commands.EmptyRegisters)
+"""Commands that free space: they may use up the reserve."""
 
 MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
@@ -59,6 +67,7 @@ class Engine(Fleet):
             "memory": for tests and benchmarks; what was not sealed or flushed is lost at close.
         memory_mb: bound of the memory for points that are not sealed yet, MiB.
         clock: read for times of receipt and retention.
+        log: takes the place of the log in the data folder.
 
     Raises:
         BusyError: another process has the store open. CorruptionError: a file is damaged. StorageError: no access.
@@ -88,8 +97,12 @@ class Engine(Fleet):
         self._infos_lock = threading.Lock()
         self._states_lock = threading.Lock()
         self._workers: list[Worker] = []
+        self._delivered_seq = 0  # of the log, in this life
+        self._has_unwaited = False  # writes that nobody waits for since the last `sync`
+        self._lost: BaseException | None = None  # why some of those were not stored
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
+            self._reserve = Reserve(self.path / "reserve")
             self.catalog = Catalog(self.path / "catalog")
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
@@ -100,6 +113,7 @@ class Engine(Fleet):
             opened.callback(self.log.close)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
+            self.log.add_listener(self._note_lost)
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock)
         self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
@@ -111,21 +125,46 @@ class Engine(Fleet):
     # --- applying the log: one thread at a time, in log order --------------------------------------------------------
 
     def _apply(self, first_seq: int, records: list[bytes]) -> None:
+        """Give a group to the stores, but for what was delivered before.
+
+        Raises:
+            StorageFullError: also without the reserve there was no room; what came before in the group is applied.
+        """
+        try:
+            self._apply_rest(first_seq, records)
+        except StorageFullError:
+            if not self._reserve.release():
+                raise
+            self._apply_rest(first_seq, records)
+
+    def _apply_rest(self, first_seq: int, records: list[bytes]) -> None:
+        if first_seq <= self._delivered_seq:
+            records = records[self._delivered_seq + 1 - first_seq :]
+            first_seq = self._delivered_seq + 1
         has_registers = False
-        for seq, record in enumerate(records, first_seq):
-            if record[0] == commands.RECORD_POINTS:
-                info = self.info_of(batch.device_of(record))
-                if info is None:
-                    continue  # deleted by a later command that the catalog has already
-                if info.type == "immutable":
-                    self.columnar.apply(seq, record)
-                else:
-                    self._add_registers(seq, record)
-                    has_registers = True
-            else:
-                has_registers |= self._apply_command(seq, commands.decode(record))
+        seq = first_seq - 1
+        try:
+            for seq, record in enumerate(records, first_seq):
+                has_registers |= self._apply_record(seq, record)
+        except BaseException:
+            self._delivered_seq = seq - 1
+            raise
+        self._delivered_seq = max(seq, self._delivered_seq)
         if has_registers and self._workers:
             self._flusher.wake()
+
+    def _apply_record(self, seq: int, record: bytes) -> bool:
+        """Give a record to the store it belongs to; return whether that is the register store."""
+        if record[0] != commands.RECORD_POINTS:
+            return self._apply_command(seq, commands.decode(record))
+        info = self.info_of(batch.device_of(record))
+        if info is None:
+            return False  # deleted by a later command that the catalog has already
+        if info.type == "immutable":
+            self.columnar.apply(seq, record)
+            return False
+        self._add_registers(seq, record)
+        return True
 
     def _apply_command(self, seq: int, command: commands.AnyCommand) -> bool:
         """Give a command to the store it belongs to; return whether that is the register store."""
@@ -167,9 +206,37 @@ class Engine(Fleet):
             return info
 
     def command(self, command: commands.Command) -> None:
-        """Log a command and return when it is durable and applied."""
+        """Log a command and return when it is durable and applied.
+
+        Raises:
+            StorageFullError: it is not stored, or in doubt (as Log.wait tells). BusyError, StorageError: as `write`.
+        """
         self.check_open()
-        self.log.wait(self.log.append(commands.encode(command)))
+        if isinstance(command, commands.EditRegisters) and self._flusher.error is not None:
+            raise self._flusher.error  # changes that wait for room are kept in memory: no more of them
+        record = commands.encode(command)
+        try:
+            self._log_command(record)
+        except StorageFullError:
+            if not isinstance(command, DELETES) or not self._reserve.release():
+                raise
+            self._log_command(record)
+
+    def _log_command(self, record: bytes) -> None:
+        self.log.admit()
+        self.log.wait(self.log.append(record))
+
+    def _note_lost(self, applied_seq: int, error: BaseException | None) -> None:
+        """Keep the error of a group for `sync`: some of what nobody waited for may have been in it."""
+        if error is not None and self._has_unwaited:
+            self._lost = error
+
+    def _raise_lost(self) -> None:
+        """Wait for everything, and tell of what was lost since the last time."""
+        self.log.wait(self.log.last_seq)
+        lost, self._lost, self._has_unwaited = self._lost, None, False
+        if lost is not None:
+            raise StorageFullError(str(lost)) if isinstance(lost, StorageFullError) else StorageError(str(lost))
 
     # --- writes of points --------------------------------------------------------------------------------------------
 
@@ -182,8 +249,19 @@ class Engine(Fleet):
 
         Raises:
             NotFoundError: the device was deleted. InputError, LimitError: it does not fit the device; nothing was stored.
-            BusyError: memory is full and sealing does not keep up. StorageFullError, StorageError: it was not stored.
+            BusyError: memory is full and sealing does not keep up, or the log's queue and the disk does not; after 10 s.
+            StorageFullError, StorageError: it was not stored, or is in doubt (as Log.wait tells).
         """
+        seq = self.stage(number, record)
+        if sync:
+            self.wait(seq, number)
+        else:
+            self._has_unwaited = True
+            self.log.nudge()
+        return seq
+
+    def stage(self, number: int, record: bytes) -> int:
+        """The first half of `write`: check, count and append; the caller nudges the log, or waits with `wait`."""
         self.check_open()
         self._admit()
         with self.locked_state(number) as state:
@@ -196,10 +274,6 @@ class Engine(Fleet):
                 raise
             state.next_sequence += batch.count_of(record)
             state.staged_seq = seq
-        if not sync:
-            self.log.nudge()
-            return seq
-        self.wait(seq, number)
         return seq
 
     def load(self, number: int, records: Iterable[bytes]) -> int:
@@ -232,17 +306,25 @@ class Engine(Fleet):
             return state.next_sequence - first
 
     def is_ready(self, number: int) -> bool:
-        """Whether `write` without sync would return at once: the device's state is loaded and memory has room."""
-        return number in self._states and self.columnar.has_room()
+        """Whether `stage` would return at once: the device's state is loaded, memory and the log's queue have room."""
+        return number in self._states and self.has_room()
 
-    def make_ready(self, number: int) -> None:
-        """Load the device's state, and wait for memory; raises what `write` would."""
+    def has_room(self) -> bool:
+        """Whether memory and the log's queue have room for another batch."""
+        return self.log.has_room and self.columnar.has_room()
+
+    def make_room(self) -> None:
+        """Wait until `has_room`, 10 s for each at most; raises what `write` would."""
         self._admit()
-        self.state(number)
 
     def _admit(self) -> None:
-        """Wait until memory has room, or raise why it has none."""
+        """Wait until memory and the log's queue have room, or raise why they have none.
+
+        Before the device's lock: those who wait for one device do so side by side, not one after the other.
+        """
         self.columnar.admit()
+        if not self.log.has_room:
+            self.log.admit()
         if self._flusher.error is not None:
             raise self._flusher.error
 
@@ -293,17 +375,21 @@ class Engine(Fleet):
         """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""
         self.check_open()
         state = self._states.get(number)
-        if state is not None and state.staged_seq and not self.log.is_done(state.staged_seq):
-            self.wait(state.staged_seq, number)
+        if state is not None and state.staged_seq:
+            try:
+                if not self.log.is_done(state.staged_seq):
+                    self.log.wait(state.staged_seq)
+            except StorageError:  # it was not stored, or cannot be seen yet: its writer or `sync` is told, reads go on
+                self.forget_state(number)
 
     def sync(self) -> None:
         """Return when everything appended so far is durable and readable.
 
         Raises:
-            StorageFullError, StorageError: some of it was not stored.
+            StorageFullError, StorageError: some of what was appended since the last call was not stored.
         """
         self.check_open()
-        self.log.wait(self.log.last_seq)
+        self._raise_lost()
 
     # --- care --------------------------------------------------------------------------------------------------------
 
@@ -344,6 +430,7 @@ class Engine(Fleet):
             "log_bytes": self.log.size_bytes,
             "log_last_seq": int(self.log.last_seq),
             "log_applied_seq": self.log.applied_seq,
+            "log_torn_bytes": self.log.recovered.torn_bytes,
             "durability": self.durability,
             "clock_trusted": self._trusted_clock.is_trusted(),
             "background_errors": [str(worker.error) for worker in self._workers if worker.error is not None],
@@ -393,7 +480,7 @@ class Engine(Fleet):
         for worker in self._workers:
             worker.stop()
         with self._opened:
-            self.log.wait(self.log.last_seq)
+            self._raise_lost()
             try:
                 if self.log.size_bytes > CLOSE_SEAL_BYTES or self.durability == "memory":
                     self.columnar.freeze()
@@ -421,11 +508,19 @@ class Engine(Fleet):
             self._maintenance.wake()
 
     def _maintain(self) -> None:
-        while self.columnar.seal():
-            self._trim()
+        try:
+            self._care()
+        except StorageFullError:
+            self._reserve.release()  # the next attempt may drop what is expired
+            raise
+        self._reserve.refill()
+
+    def _care(self) -> None:
         now_us = self._retention_now()
         if now_us is not None:
-            drop_expired(self.columnar, self.info_of, now_us)
+            drop_expired(self.columnar, self.info_of, now_us)  # first: it frees what the rest may need
+        while self.columnar.seal():
+            self._trim()
         while compact_one(self.columnar, self.info_of, now_us):
             pass
         self._trim()

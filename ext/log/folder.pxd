@@ -10,6 +10,7 @@ cdef enum Outcome:
     OUTCOME_DONE = 0
     OUTCOME_REFUSED = 1             # nothing of the frame counts; the log goes on
     OUTCOME_FAILED = 2              # the state of the disk is unknown
+    OUTCOME_STALLED = 3             # written, but a store had no room to apply it
 
 cdef struct Staged:                 # one record
     const unsigned char *data       # borrowed from a bytes object
