@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 200
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
 PINS := dev server build
@@ -10,7 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked lint format annotate bench-codec bench-store bench-quick wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-crash lint format annotate bench-codec bench-store bench-quick wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -32,6 +33,9 @@ test-normal: build ## all tests in the normal build
 
 test-checked: build-checked ## the tests that are not slow in the checked build
 	$(PYTEST) -m "not slow"
+
+test-crash: build ## kill a writer, and cut the power of its disk (needs root), ROUNDS=200 times each
+	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/engine/test_kill.py tests/log/test_crash.py
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
