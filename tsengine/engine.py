@@ -8,8 +8,8 @@ Every store keeps the log sequence it has applied in the same transaction as its
 again what some store lacks and each skips what it has. What was applied already in this life is skipped here.
 
 A full disk: a group that does not fit into the log is refused and was never there. A store without room for a command that is
-in the log stalls the log: writes are refused, reads go on, and the next writer tries again. A small reserve is given up
-first, so that deletes work on a full disk.
+in the log stalls the log: writes are refused, reads go on, and the next writer tries again. A small reserve of space is given
+up for deletes, so that they work on a full disk.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -98,8 +99,8 @@ class Engine(Fleet):
         self._states_lock = threading.Lock()
         self._workers: list[Worker] = []
         self._delivered_seq = 0  # of the log, in this life
-        self._has_unwaited = False  # writes that nobody waits for since the last `sync`
-        self._lost: BaseException | None = None  # why some of those were not stored
+        self._unwaited_seq = 0  # newest write that nobody waits for
+        self._refused: deque[int] = deque(maxlen=16)  # such writes that were not stored when last looked at; `sync` tells
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
             self._reserve = Reserve(self.path / "reserve")
@@ -113,7 +114,6 @@ class Engine(Fleet):
             opened.callback(self.log.close)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
-            self.log.add_listener(self._note_lost)
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock)
         self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
@@ -128,14 +128,14 @@ class Engine(Fleet):
         """Give a group to the stores, but for what was delivered before.
 
         Raises:
-            StorageFullError: also without the reserve there was no room; what came before in the group is applied.
+            StorageFullError: a store has no room; what came before in the group is applied, the rest is when it comes again.
         """
         try:
             self._apply_rest(first_seq, records)
         except StorageFullError:
-            if not self._reserve.release():
+            if self._workers or not self._reserve.release():
                 raise
-            self._apply_rest(first_seq, records)
+            self._apply_rest(first_seq, records)  # a store must open on a full disk
 
     def _apply_rest(self, first_seq: int, records: list[bytes]) -> None:
         if first_seq <= self._delivered_seq:
@@ -212,13 +212,16 @@ class Engine(Fleet):
             StorageFullError: it is not stored, or in doubt (as Log.wait tells). BusyError, StorageError: as `write`.
         """
         self.check_open()
-        if isinstance(command, commands.EditRegisters) and self._flusher.error is not None:
-            raise self._flusher.error  # changes that wait for room are kept in memory: no more of them
+        is_delete = isinstance(command, DELETES)
+        if not is_delete:
+            self._reserve.check_room()
+            if self._flusher.error is not None:
+                raise self._flusher.error  # changes that wait for room are kept in memory: no more of them
         record = commands.encode(command)
         try:
             self._log_command(record)
         except StorageFullError:
-            if not isinstance(command, DELETES) or not self._reserve.release():
+            if not is_delete or not self._reserve.release():
                 raise
             self._log_command(record)
 
@@ -226,17 +229,23 @@ class Engine(Fleet):
         self.log.admit()
         self.log.wait(self.log.append(record))
 
-    def _note_lost(self, applied_seq: int, error: BaseException | None) -> None:
-        """Keep the error of a group for `sync`: some of what nobody waited for may have been in it."""
-        if error is not None and self._has_unwaited:
-            self._lost = error
+    def _note_unwaited(self, seq: int) -> None:
+        """Remember a write for `sync`. A refusal takes back everything behind it, so the newest one tells of all before."""
+        earlier, self._unwaited_seq = self._unwaited_seq, seq
+        try:
+            if earlier:
+                self.log.is_done(earlier)
+        except StorageError:
+            self._refused.append(earlier)
 
-    def _raise_lost(self) -> None:
-        """Wait for everything, and tell of what was lost since the last time."""
+    def _settle_all(self) -> None:
+        """Wait for everything, and raise if something that nobody waited for was not stored."""
+        refused, self._refused = [*self._refused, self._unwaited_seq], deque(maxlen=16)
+        self._unwaited_seq = 0
         self.log.wait(self.log.last_seq)
-        lost, self._lost, self._has_unwaited = self._lost, None, False
-        if lost is not None:
-            raise StorageFullError(str(lost)) if isinstance(lost, StorageFullError) else StorageError(str(lost))
+        for seq in refused:
+            if seq:
+                self.log.wait(seq)
 
     # --- writes of points --------------------------------------------------------------------------------------------
 
@@ -256,7 +265,7 @@ class Engine(Fleet):
         if sync:
             self.wait(seq, number)
         else:
-            self._has_unwaited = True
+            self._note_unwaited(seq)
             self.log.nudge()
         return seq
 
@@ -389,7 +398,7 @@ class Engine(Fleet):
             StorageFullError, StorageError: some of what was appended since the last call was not stored.
         """
         self.check_open()
-        self._raise_lost()
+        self._settle_all()
 
     # --- care --------------------------------------------------------------------------------------------------------
 
@@ -480,7 +489,7 @@ class Engine(Fleet):
         for worker in self._workers:
             worker.stop()
         with self._opened:
-            self._raise_lost()
+            self._settle_all()
             try:
                 if self.log.size_bytes > CLOSE_SEAL_BYTES or self.durability == "memory":
                     self.columnar.freeze()

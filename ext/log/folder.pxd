@@ -30,6 +30,7 @@ cdef class WalFolder:
     cdef int64_t position                   # where the next frame goes
     cdef int64_t allocated_bytes            # size of the file
     cdef bint is_torn                       # bytes of a refused frame lie behind `position`
+    cdef bint is_tight                      # the disk was full: no zeros ahead in this file
     cdef int64_t synced_seq                 # last one known to be on disk
     cdef unsigned char *buffer              # frames are put together here
     cdef int error                          # negative errno of the last outcome

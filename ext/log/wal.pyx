@@ -21,7 +21,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_Append
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EIO
+from libc.errno cimport EIO, ENOSPC
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
@@ -297,7 +297,7 @@ cdef class Wal:
         if verdict == VERDICT_REFUSED:
             raise refusal(generation.error) from generation.error
         if verdict == VERDICT_STALLED:
-            raise refusal(self.stall)
+            raise in_doubt(self.stall)
         if verdict == VERDICT_OVER:
             raise self.explain()
         if verdict == VERDICT_UNKNOWN:
@@ -314,7 +314,7 @@ cdef class Wal:
         if self.state != STATE_OPEN:
             raise self.explain()
         if self.is_stalled and seq <= self.taken_seq:
-            raise refusal(self.stall)
+            raise in_doubt(self.stall)
         return False
 
     cdef Generation generation_of(self, object ticket):
@@ -532,9 +532,17 @@ cdef object swap_records(Group *group, list fresh):
 
 cdef object refusal(error):
     # A new instance for each waiter, so that tracebacks do not mix.
-    if isinstance(error, StorageError):
-        return type(error)(error.errno, error.strerror, error.filename)
-    return StorageError(EIO, str(error))
+    if not isinstance(error, StorageError):
+        return StorageError(EIO, str(error))
+    if error.errno is None:
+        return type(error)(*error.args)
+    return type(error)(error.errno, error.strerror, error.filename)
+
+
+cdef object in_doubt(error):
+    return StorageFullError(
+        error.errno or ENOSPC, f"{error.strerror or error}; the write is in the log, and applied when there is room", error.filename
+    )
 
 
 cdef object unraisable(info, listener):

@@ -6,10 +6,13 @@ disk; made again later. It holds nothing.
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import threading
 from pathlib import Path
+
+from tsengine.errors import StorageFullError
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,23 @@ class Reserve:
                 return False
             logger.warning("the disk is full: %s was given up to go on with what frees space", self._path)
             return True
+
+    def check_room(self) -> None:
+        """Refuse what takes space while the disk has less left than the reserve.
+
+        Raises:
+            StorageFullError: it has.
+        """
+        try:
+            room = os.statvfs(self._path.parent)
+        except OSError:
+            return  # whoever writes will meet it
+        if room.f_bavail * room.f_frsize < RESERVE_BYTES:
+            raise StorageFullError(
+                errno.ENOSPC,
+                f"the disk has less than {RESERVE_BYTES >> 20} MiB left; free some space and try again",
+                str(self._path.parent),
+            )
 
     def refill(self) -> None:
         """Take the space again, unless the disk is too full for it."""
