@@ -278,6 +278,8 @@ class Engine(Fleet):
             with state.lock:  # as `locked_state`, which would cost a tenth of a small write
                 if state.is_stale:
                     continue
+                if state.info.type == "mutable":
+                    self._reserve.check_room()  # a read must be able to apply what the log took
                 added = state.reserve(record, self.clock.now_us())
                 try:
                     batch.stamp(record, number, state.next_sequence)
@@ -521,22 +523,20 @@ class Engine(Fleet):
             self._maintenance.wake()
 
     def _maintain(self) -> None:
-        try:
-            self._care()
-        except StorageFullError:
-            self._reserve.release()  # the next attempt may drop what is expired
-            raise
-        self._reserve.refill()
-
-    def _care(self) -> None:
         now_us = self._retention_now()
-        if now_us is not None:
-            drop_expired(self.columnar, self.info_of, now_us)  # first: it frees what the rest may need
+        if now_us is not None:  # first: it frees what the rest may need
+            try:
+                drop_expired(self.columnar, self.info_of, now_us)
+            except StorageFullError:
+                if not self._reserve.release():
+                    raise
+                drop_expired(self.columnar, self.info_of, now_us)
         while self.columnar.seal():
             self._trim()
         while compact_one(self.columnar, self.info_of, now_us):
             pass
         self._trim()
+        self._reserve.refill()
 
     def _retention_now(self) -> int | None:
         """The time by which expired points may be dropped, or None while the clock is not trusted."""

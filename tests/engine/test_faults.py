@@ -88,6 +88,9 @@ def test_every_kind_of_write_on_a_full_disk(disk: Disk) -> None:
         registers.append_many([{"variable": "r", "value": number} for number in range(100)])
         disk.fill()
         stored = fill_log(columns)
+        for _ in range(3):
+            with pytest.raises(StorageFullError):
+                registers.append("r", 1.0)
         kept = registers.count()
         assert columns.count("t") == stored and kept == 100
         for _ in range(2):
