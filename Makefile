@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+ROUNDS ?= 200
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
 PINS := dev server build bench
@@ -13,7 +14,7 @@ PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan lint format annotate bench-codec bench-store bench-log bench-registers bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -44,6 +45,9 @@ test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSaniti
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest
+
+test-crash: build ## kill a writer, and cut the power of its disk (needs root), ROUNDS=200 times each
+	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/engine/test_kill.py tests/log/test_crash.py
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)

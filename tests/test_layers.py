@@ -77,6 +77,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store.environment": "",
         "tsengine.store.lockfile": "",
         "tsengine.store.pages": "",
+        "tsengine.store.reserve": "",
         "tsengine.store.period": "",
         "tsengine.store.catalog": "tsengine.store.environment",
         "tsengine.store.manifest": "tsengine.store.environment",

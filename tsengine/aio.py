@@ -17,13 +17,17 @@ from typing import Any
 from tsengine.core import batch
 from tsengine.device import Device
 from tsengine.engine import Engine
-from tsengine.errors import TsengineError
+from tsengine.errors import BusyError, TsengineError
 from tsengine.ingest import JSON_TYPE
 from tsengine.limits import BULK_POINTS
 from tsengine.types import DeviceInfo, Point
 
 READ_THREADS = 4
 """Threads for reads and changes that may block: a few, so that one long scan does not hold up short ones."""
+
+
+QUEUE_BYTES = 16 << 20
+"""Records that may wait for room in memory or in the log, bytes; beyond it BusyError at once."""
 
 
 class AsyncEngine:
@@ -38,17 +42,44 @@ class AsyncEngine:
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tsengine-read")
         self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()  # (log sequence, device, who waits)
+        self._queued_bytes = 0  # of records that wait for room
+        self._room: asyncio.Task[None] | None = None
         engine.log.add_listener(self._committed)
 
     async def write(self, number: int, record: bytes) -> None:
         """Store a batch of one device; see Engine.write. Durable and readable on return."""
-        if not self.engine.is_ready(number):
-            await self.run(self.engine.make_ready, number)
-        seq = self.engine.write(number, record, sync=False)
+        while not self.engine.is_ready(number):
+            await self._make_ready(number, record)
+        seq = self.engine.stage(number, record)
+        self.engine.log.nudge()
         future = self._loop.create_future()
         self._waiting.append((seq, number, future))
         self._resolve()  # the group may have been committed before anyone was seen waiting
         await future
+
+    async def _make_ready(self, number: int, record: bytes) -> None:
+        """Load the device's state, and wait for room together with all others who do: in one thread, so that reads have the rest.
+
+        Raises:
+            BusyError: records of QUEUE_BYTES wait already, or there was no room in the time that Engine.write states.
+        """
+        if self._queued_bytes and self._queued_bytes + len(record) > QUEUE_BYTES:
+            raise BusyError(f"{self._queued_bytes} bytes wait for room in memory or in the log; nothing was stored, try again later")
+        self._queued_bytes += len(record)
+        try:
+            if not self.engine.has_room():
+                if self._room is None:
+                    self._room = self._loop.create_task(self._make_room())
+                await asyncio.shield(self._room)
+            await self.run(self.engine.state, number)
+        finally:
+            self._queued_bytes -= len(record)
+
+    async def _make_room(self) -> None:
+        try:
+            await self.run(self.engine.make_room)
+        finally:
+            self._room = None
 
     def _committed(self, applied_seq: int, error: BaseException | None) -> None:
         """Called by the log, on its committing thread, once a group."""

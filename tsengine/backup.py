@@ -39,7 +39,7 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
         write_mark(mark, MARK)
         if engine.durability == "memory":
             engine.seal()  # its log has no files that could be copied
-        engine.sync()
+        engine.log.wait(engine.log.last_seq)
         with engine.columnar.keeping_files():
             with engine.columnar.maintenance:
                 applied = (engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)

@@ -5,7 +5,11 @@ under the device's lock; the log makes a group of records durable with one sync 
 gives points to the columnar store or the register store and commands to the catalog. Only then is the write acknowledged.
 
 Every store keeps the log sequence it has applied in the same transaction as its data, so after a crash the log delivers
-again what some store lacks and each skips what it has.
+again what some store lacks and each skips what it has. What was applied already in this life is skipped here.
+
+A full disk: a group that does not fit into the log is refused and was never there. A store without room for a command that is
+in the log stalls the log: writes are refused, reads go on, and the next writer tries again. A small reserve of space is given
+up for deletes, so that they work on a full disk.
 """
 
 from __future__ import annotations
@@ -13,6 +17,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from itertools import chain, islice
@@ -26,7 +31,7 @@ from tsengine.check import Report, check_store, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.core.ingest.table import Table
-from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, TsengineError
+from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, StorageFullError, TsengineError
 from tsengine.fleet import Fleet
 from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, LOAD_ROWS, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
@@ -36,6 +41,7 @@ from tsengine.store.compaction import Compaction, Progress
 from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
+from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
@@ -47,6 +53,9 @@ logger = logging.getLogger(__name__)
 
 CLOSE_SEAL_BYTES = 4 * 1024 * 1024
 """Log left at close above which points are sealed first, bytes: replaying less takes some 10 ms at the next open."""
+
+DELETES = (commands.DeleteDevice, commands.DeleteToken, commands.DropPoints, commands.DeleteRegisters, commands.EmptyRegisters)
+"""Commands that free space: they may use up the reserve."""
 
 MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
@@ -70,6 +79,7 @@ class Engine(Fleet):
         compaction_mb_per_s: what merges in the background may read and write, MiB a second; None = no limit. `compact` has none.
         clock_trust_s: how long the wall clock and the monotonic clock must have agreed before expired points leave the disk.
         clock: read for times of receipt and retention.
+        log: takes the place of the log in the data folder.
 
     Raises:
         BusyError: another process has the store open. CorruptionError: a file is damaged. StorageError: no access.
@@ -106,9 +116,13 @@ class Engine(Fleet):
         self._states_lock = threading.Lock()
         self._load_lock = threading.Lock()  # one bulk load at a time: it holds the locks of many devices
         self._workers: list[Worker] = []
+        self._delivered_seq = 0  # of the log, in this life
+        self._unwaited_seq = 0  # newest write that nobody waits for
+        self._refused: deque[int] = deque(maxlen=16)  # such writes that were not stored when last looked at; `sync` tells
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
             refuse_unfinished(self.path)
+            self._reserve = Reserve(self.path / "reserve")
             self.catalog = Catalog(self.path / "catalog")
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers")
@@ -135,19 +149,45 @@ class Engine(Fleet):
     # --- applying the log: one thread at a time, in log order --------------------------------------------------------
 
     def _apply(self, first_seq: int, records: list[bytes]) -> None:
-        for seq, record in enumerate(records, first_seq):
-            if record[0] == commands.RECORD_POINTS:
-                info = self.info_of(batch.device_of(record))
-                if info is None:
-                    continue  # deleted by a later command that the catalog has already
-                if info.type == "immutable":
-                    self.columnar.apply(seq, record)
-                else:
-                    self._add_registers(seq, record)
-            else:
-                self._apply_command(seq, commands.decode(record))
+        """Give a group to the stores, but for what was delivered before.
+
+        Raises:
+            StorageFullError: a store has no room; what came before in the group is applied, the rest is when it comes again.
+        """
+        try:
+            self._apply_rest(first_seq, records)
+        except StorageFullError:
+            if self._workers or not self._reserve.release():
+                raise
+            self._apply_rest(first_seq, records)  # a store must open on a full disk
+
+    def _apply_rest(self, first_seq: int, records: list[bytes]) -> None:
+        if first_seq <= self._delivered_seq:
+            records = records[self._delivered_seq + 1 - first_seq :]
+            first_seq = self._delivered_seq + 1
+        seq = first_seq - 1
+        try:
+            for seq, record in enumerate(records, first_seq):
+                self._apply_record(seq, record)
+        except BaseException:
+            self._delivered_seq = seq - 1
+            raise
+        self._delivered_seq = max(seq, self._delivered_seq)
         if self._workers and self.registers.is_due:
             self._flusher.wake()
+
+    def _apply_record(self, seq: int, record: bytes) -> None:
+        """Give a record to the store it belongs to."""
+        if record[0] != commands.RECORD_POINTS:
+            self._apply_command(seq, commands.decode(record))
+            return
+        info = self.info_of(batch.device_of(record))
+        if info is None:
+            return  # deleted by a later command that the catalog has already
+        if info.type == "immutable":
+            self.columnar.apply(seq, record)
+        else:
+            self._add_registers(seq, record)
 
     def _apply_command(self, seq: int, command: commands.AnyCommand) -> None:
         """Give a command to the store it belongs to."""
@@ -192,9 +232,46 @@ class Engine(Fleet):
         self._infos[number] = info
 
     def command(self, command: commands.Command) -> None:
-        """Log a command and return when it is durable and applied."""
+        """Log a command and return when it is durable and applied.
+
+        Raises:
+            StorageFullError: it is not stored, or in doubt (as Log.wait tells). BusyError, StorageError: as `write`.
+        """
         self.check_open()
-        self.log.wait(self.log.append(commands.encode(command)))
+        is_delete = isinstance(command, DELETES)
+        if not is_delete:
+            self._reserve.check_room()
+            if self._flusher.error is not None:
+                raise self._flusher.error  # changes that wait for room are kept in memory: no more of them
+        record = commands.encode(command)
+        try:
+            self._log_command(record)
+        except StorageFullError:
+            if not is_delete or not self._reserve.release():
+                raise
+            self._log_command(record)
+
+    def _log_command(self, record: bytes) -> None:
+        self.log.admit()
+        self.log.wait(self.log.append(record))
+
+    def _note_unwaited(self, seq: int) -> None:
+        """Remember a write for `sync`. A refusal takes back everything behind it, so the newest one tells of all before."""
+        earlier, self._unwaited_seq = self._unwaited_seq, seq
+        try:
+            if earlier:
+                self.log.is_done(earlier)
+        except StorageError:
+            self._refused.append(earlier)
+
+    def _settle_all(self) -> None:
+        """Wait for everything, and raise if something that nobody waited for was not stored."""
+        refused, self._refused = [*self._refused, self._unwaited_seq], deque(maxlen=16)
+        self._unwaited_seq = 0
+        self.log.wait(self.log.last_seq)
+        for seq in refused:
+            if seq:
+                self.log.wait(seq)
 
     # --- writes of points --------------------------------------------------------------------------------------------
 
@@ -207,25 +284,38 @@ class Engine(Fleet):
 
         Raises:
             NotFoundError: the device was deleted. InputError, LimitError: it does not fit the device; nothing was stored.
-            BusyError: memory is full and sealing does not keep up. StorageFullError, StorageError: it was not stored.
+            BusyError: memory is full and sealing does not keep up, or the log's queue and the disk does not; after 10 s.
+            StorageFullError, StorageError: it was not stored, or is in doubt (as Log.wait tells).
         """
+        seq = self.stage(number, record)
+        if sync:
+            self.wait(seq, number)
+        else:
+            self._note_unwaited(seq)
+            self.log.nudge()
+        return seq
+
+    def stage(self, number: int, record: bytes) -> int:
+        """The first half of `write`: check, count and append; the caller nudges the log, or waits with `wait`."""
         self.check_open()
         self._admit()
-        with self.locked_state(number) as state:
-            added = state.reserve(record, self.clock.now_us())
-            try:
-                batch.stamp(record, number, state.next_sequence)
-                seq = self.log.append(record)
-            except BaseException:
-                state.release(record, added)
-                raise
-            state.next_sequence += batch.count_of(record)
-            state.staged_seq = seq
-        if not sync:
-            self.log.nudge()
-            return seq
-        self.wait(seq, number)
-        return seq
+        while True:
+            state = self._states.get(number) or self.state(number)
+            with state.lock:  # as `locked_state`, which would cost a tenth of a small write
+                if state.is_stale:
+                    continue
+                if state.info.type == "mutable":
+                    self._reserve.check_room()  # a read must be able to apply what the log took
+                added = state.reserve(record, self.clock.now_us())
+                try:
+                    batch.stamp(record, number, state.next_sequence)
+                    seq = self.log.append(record)
+                except BaseException:
+                    state.release(record, added)
+                    raise
+                state.next_sequence += batch.count_of(record)
+                state.staged_seq = seq
+                return seq
 
     def write_tables(self, tables: Iterator[Table], assign: Callable[[Table], None], *, sync: bool) -> int:
         """Store tables of one call, each device's rows all or none: small parts through the log, large ones straight in segments.
@@ -261,10 +351,16 @@ class Engine(Fleet):
     def _log_parts(self, table: Table, parts: Iterable[int], *, sync: bool) -> None:
         """Write parts of a table through the log, a record a device."""
         records = [(table.part_device(part), table.record(part)) for part in parts]
+        if len(records) == 1 or not sync:
+            for number, record in records:
+                self.write(number, record, sync=sync)
+            return
+        staged = []
         for number, record in records:
-            self.write(number, record, sync=sync and len(records) == 1)
-        if sync and len(records) > 1:
-            self.sync()
+            staged.append((self.stage(number, record), number))
+            self.log.nudge()
+        for seq, number in staged:
+            self.wait(seq, number)
 
     def _load(self, tables: Iterable[Table], *, sync: bool) -> None:
         """Store large tables straight in segments; rows of mutable devices go through the log afterwards."""
@@ -305,17 +401,25 @@ class Engine(Fleet):
             self._log_parts(table, parts, sync=sync)
 
     def is_ready(self, number: int) -> bool:
-        """Whether `write` without sync would return at once: the device's state is loaded and memory has room."""
-        return number in self._states and self.columnar.has_room()
+        """Whether `stage` would return at once: the device's state is loaded, memory and the log's queue have room."""
+        return number in self._states and self.has_room()
 
-    def make_ready(self, number: int) -> None:
-        """Load the device's state, and wait for memory; raises what `write` would."""
+    def has_room(self) -> bool:
+        """Whether memory and the log's queue have room for another batch."""
+        return self.log.has_room and self.columnar.has_room()
+
+    def make_room(self) -> None:
+        """Wait until `has_room`, 10 s for each at most; raises what `write` would."""
         self._admit()
-        self.state(number)
 
     def _admit(self) -> None:
-        """Wait until memory has room, or raise why it has none."""
+        """Wait until memory and the log's queue have room, or raise why they have none.
+
+        Before the device's lock: those who wait for one device do so side by side, not one after the other.
+        """
         self.columnar.admit()
+        if not self.log.has_room:
+            self.log.admit()
         if self._flusher.error is not None:
             raise self._flusher.error
 
@@ -389,17 +493,21 @@ class Engine(Fleet):
         """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""
         self.check_open()
         state = self._states.get(number)
-        if state is not None and state.staged_seq and not self.log.is_done(state.staged_seq):
-            self.wait(state.staged_seq, number)
+        if state is not None and state.staged_seq:
+            try:
+                if not self.log.is_done(state.staged_seq):
+                    self.log.wait(state.staged_seq)
+            except StorageError:  # it was not stored, or cannot be seen yet: its writer or `sync` is told, reads go on
+                self.forget_state(number)
 
     def sync(self) -> None:
         """Return when everything appended so far is durable and readable.
 
         Raises:
-            StorageFullError, StorageError: some of it was not stored.
+            StorageFullError, StorageError: some of what was appended since the last call was not stored.
         """
         self.check_open()
-        self.log.wait(self.log.last_seq)
+        self._settle_all()
 
     # --- care --------------------------------------------------------------------------------------------------------
 
@@ -437,6 +545,7 @@ class Engine(Fleet):
             "log_bytes": self.log.size_bytes,
             "log_last_seq": int(self.log.last_seq),
             "log_applied_seq": self.log.applied_seq,
+            "log_torn_bytes": self.log.recovered.torn_bytes,
             "durability": self.durability,
             "clock_trusted": self._trusted_clock.now_us() is not None,
             "compaction": self._compaction.stats(),
@@ -502,7 +611,7 @@ class Engine(Fleet):
         for worker in self._workers:
             worker.stop()
         with self._opened:
-            self.log.wait(self.log.last_seq)
+            self._settle_all()
             try:
                 if self.log.size_bytes > CLOSE_SEAL_BYTES or self.durability == "memory":
                     self.columnar.freeze()
@@ -531,12 +640,18 @@ class Engine(Fleet):
 
     def _maintain(self) -> None:
         now_us = self._trusted_clock.now_us()
-        if now_us is not None:
-            drop_expired(self.columnar, self.info_of, now_us)
+        if now_us is not None:  # first: it frees what the rest may need
+            try:
+                drop_expired(self.columnar, self.info_of, now_us)
+            except StorageFullError:
+                if not self._reserve.release():
+                    raise
+                drop_expired(self.columnar, self.info_of, now_us)
         while self.columnar.seal():
             self._trim(wait=False)
             self._compactor.wake()
         self._trim(wait=False)
+        self._reserve.refill()
 
     def _merge(self) -> None:
         try:

@@ -6,6 +6,7 @@ a replicated log can take the place of `LocalLog`.
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, Protocol
@@ -13,17 +14,38 @@ from typing import Literal, NamedTuple, Protocol
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core.log.wal import Wal
 
+logger = logging.getLogger(__name__)
+
 Durability = Literal["sync", "os", "memory"]
 
 Apply = Callable[[int, list[bytes]], None]
-"""Called with the sequence of the first record and the records of one group, in order, by one thread at a time."""
+"""Called with the sequence of the first record and the records of one group, in order, by one thread at a time.
+
+If it raises StorageFullError it is called with the same group again when a writer comes next, before any other; it skips what
+it had applied. Any other error fails the log until it is reopened.
+"""
 
 Listener = Callable[[int, BaseException | None], None]
 """Called once after each group with the newest applied sequence, and the error if the group failed, on the committing thread."""
 
 
+class Recovered(NamedTuple):
+    """What `start` found: records delivered, bytes of an unfinished write cut away, and how long it took, microseconds."""
+
+    records: int = 0
+    torn_bytes: int = 0
+    duration_us: int = 0
+
+
 class Log(Protocol):
-    """An ordered list of records, each with a sequence (1, 2, 3 ...), that are durable before they are applied."""
+    """An ordered list of records, each with a sequence (1, 2, 3 ...), that are durable before they are applied.
+
+    Groups may be of any size, on any thread, and begin again at a smaller sequence after a restart; a record that was
+    acknowledged is never left out. Fairness: a writer waits for the running group and its own, no more.
+    """
+
+    recovered: Recovered
+    """What `start` found."""
 
     def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
         """Deliver every record after `applied` to `apply`, then accept appends. Called once.
@@ -44,9 +66,25 @@ class Log(Protocol):
         Pass the returned object itself to `wait` and `is_done`: when a full disk refuses a group, its sequences are given
         to later records, and only the object knows which of both it means.
 
+        Waits as `admit` does when the queue of staged records is full.
+
         Raises:
-            LimitError: the record is above BATCH_BYTES.
+            LimitError: the record is above BATCH_BYTES. BusyError, StorageFullError: as `admit`; it is not stored.
             StorageError: the log failed before; reopen the store. ClosedError: it is closed.
+        """
+        ...
+
+    @property
+    def has_room(self) -> bool:
+        """Whether `append` would not have to wait."""
+        ...
+
+    def admit(self) -> None:
+        """Return when the queue of staged records has room.
+
+        Raises:
+            BusyError: it had none in the stated time (LocalLog: 10 s). StorageFullError: a store has no room for what is logged.
+            StorageError, ClosedError: as `append`.
         """
         ...
 
@@ -54,7 +92,8 @@ class Log(Protocol):
         """Return when the record that `append` returned this for is durable (as the durability says) and applied.
 
         Raises:
-            StorageFullError: its group did not fit on the disk; it is not stored, and the log goes on.
+            StorageFullError: its group did not fit on the disk; it is not stored, and the log goes on. Or it is logged, and a
+                store has no room to apply it: in doubt, the text says so; it is applied when there is room, or at the next open.
             StorageError: the log failed; what was not waited for successfully is in doubt until the store is reopened.
         """
         ...
@@ -104,14 +143,6 @@ class Log(Protocol):
         ...
 
 
-class Recovered(NamedTuple):
-    """What `start` found: records delivered, bytes of an unfinished write cut away, and how long it took, microseconds."""
-
-    records: int = 0
-    torn_bytes: int = 0
-    duration_us: int = 0
-
-
 class LocalLog(Wal):
     """A log in a folder of WAL files.
 
@@ -121,6 +152,8 @@ class LocalLog(Wal):
             "memory": nothing is written, `read` gives nothing, and close loses the log.
         clock: measures the recovery.
         file_bytes: a file is left when the next frame would pass this.
+        queue_bytes, queue_wait_ms: bound of what is staged and not being written yet (one record may pass it), and how long
+            a writer waits for room in it before BusyError.
 
     Durability: `wait` returns after one fdatasync for everything that was staged.
     Cost: an append is one copy and one checksum of the record; a commit one pwrite and one fdatasync for its whole group.
@@ -133,8 +166,6 @@ class LocalLog(Wal):
         >>> log.close()
     """
 
-    recovered: Recovered
-
     def __init__(
         self,
         folder: str | os.PathLike[str],
@@ -142,8 +173,10 @@ class LocalLog(Wal):
         durability: Durability = "sync",
         clock: SystemClock | ManualClock | None = None,
         file_bytes: int = 64 * 1024 * 1024,
+        queue_bytes: int = 16 * 1024 * 1024,
+        queue_wait_ms: int = 10_000,
     ) -> None:
-        super().__init__(folder, durability=durability, file_bytes=file_bytes)
+        super().__init__(folder, durability=durability, file_bytes=file_bytes, queue_bytes=queue_bytes, queue_wait_ms=queue_wait_ms)
         self._clock = clock or SystemClock()
         self.recovered = Recovered()
 
@@ -151,3 +184,5 @@ class LocalLog(Wal):
         began_us = self._clock.monotonic_us()
         super().start(applied, apply, newest=newest)
         self.recovered = Recovered(self.replayed_count, self.torn_bytes, self._clock.monotonic_us() - began_us)
+        if self.torn_bytes:
+            logger.warning("%s: cut off %d bytes of a write that was never acknowledged", self.folder, self.torn_bytes)

@@ -10,6 +10,7 @@ cdef enum Outcome:
     OUTCOME_DONE = 0
     OUTCOME_REFUSED = 1             # nothing of the frame counts; the log goes on
     OUTCOME_FAILED = 2              # the state of the disk is unknown
+    OUTCOME_STALLED = 3             # written, but a store had no room to apply it
 
 cdef struct Staged:                 # one record
     const unsigned char *data       # borrowed from a bytes object
@@ -29,6 +30,7 @@ cdef class WalFolder:
     cdef int64_t position                   # where the next frame goes
     cdef int64_t allocated_bytes            # size of the file
     cdef bint is_torn                       # bytes of a refused frame lie behind `position`
+    cdef bint is_tight                      # the disk was full: no zeros ahead in this file
     cdef int64_t synced_seq                 # last one known to be on disk
     cdef unsigned char *buffer              # frames are put together here
     cdef int error                          # negative errno of the last outcome

@@ -138,6 +138,7 @@ cdef class WalFolder:
             self.is_torn = True
             self.action = "write to the log"
             if self.error in (-ENOSPC, -EDQUOT, -EFBIG):
+                self.is_tight = True
                 self.make_room(0)
                 return OUTCOME_REFUSED
             return OUTCOME_FAILED
@@ -159,10 +160,16 @@ cdef class WalFolder:
                 return status
             self.is_torn = False
             self.allocated_bytes = self.position
-        if end_offset > self.allocated_bytes and 0 < frame_bytes <= PREALLOCATE_BYTES:
-            # Best effort: when there is no room for zeros there may still be room for the frame.
+        if end_offset > self.allocated_bytes and 0 < frame_bytes <= PREALLOCATE_BYTES and not self.is_tight:
+            # Best effort: when there is no room for zeros there may still be room for the frame. What zeros took is given
+            # back, and no more are written in this file: the stores need what is left of the disk.
             if file_zero(self.fd, PREALLOCATE_BYTES, end_offset) == 0:
                 self.allocated_bytes = end_offset + PREALLOCATE_BYTES
+            else:
+                self.is_tight = True
+                status = file_truncate(self.fd, self.allocated_bytes)
+                if status < 0:
+                    return status
         return 0
 
     cdef int write_frame(self, const Staged *items, int64_t count, int64_t body_bytes, int64_t first_seq) noexcept nogil:
@@ -254,7 +261,7 @@ cdef class WalFolder:
         self.seed = file_seed(&header)
         self.position = FILE_HEADER_BYTES
         self.allocated_bytes = size_bytes
-        self.is_torn = False
+        self.is_torn = self.is_tight = False
         return OUTCOME_DONE
 
     cdef int close(self, bint is_clean, int64_t last_seq) except -1:

@@ -18,6 +18,16 @@ cdef enum State:
     STATE_FAILED = 2                # takes nothing more until it is reopened
     STATE_CLOSED = 3
 
+cdef enum Verdict:                  # why a wait ends
+    VERDICT_NONE = 0
+    VERDICT_DONE
+    VERDICT_REFUSED                 # its group did not fit on the disk
+    VERDICT_STALLED                 # a store has no room to apply the group
+    VERDICT_OVER                    # the log failed or is closed
+    VERDICT_BUSY                    # no room in the queue in time
+    VERDICT_UNKNOWN                 # never promised
+    VERDICT_ITSELF                  # the leader would wait for itself
+
 cdef struct Group:                  # what becomes one frame
     PyObject *records               # list[bytes], owned
     Staged *items                   # the same, for C
@@ -43,6 +53,7 @@ cdef class Wal:
     cdef pthread_mutex_t mutex
     cdef pthread_cond_t done[2]             # the group with this parity is finished, or needs a leader
     cdef pthread_cond_t nudged              # the committer has work
+    cdef pthread_cond_t room                # the queue was taken, or needs a leader
     cdef bint has_locks
     cdef State state
     cdef bint is_closing                    # close() has begun: no new records
@@ -57,9 +68,13 @@ cdef class Wal:
     cdef int64_t finished_seq               # last one applied
     cdef int64_t nudged_seq                 # somebody wants everything up to here committed without waiting
     cdef Generation generation              # of the sequences promised now
+    cdef bint is_stalled                    # the group that is not staged is durable, but a store had no room to apply it
+    cdef int64_t queue_bytes                # staged at most
+    cdef int64_t queue_wait_ms              # how long a writer waits for room
 
     # Under the GIL.
     cdef object failure                     # why the log failed
+    cdef object stall                       # why it is stalled
     cdef object setup_lock
     cdef tuple listeners
     cdef object committer                   # the thread that leads for those who do not wait
@@ -68,7 +83,9 @@ cdef class Wal:
     cdef int64_t append_record(self, bytes record) except -1
     cdef Generation generation_of(self, object ticket)
     cdef object explain(self)
+    cdef bint is_crowded(self) noexcept nogil
+    cdef int lead(self) noexcept nogil
     cdef Group *take(self) noexcept nogil
     cdef Outcome write(self, Group *group) noexcept nogil
     cdef int finish(self, Group *group, Outcome outcome) noexcept
-    cdef int sleep(self, pthread_cond_t *cond) noexcept nogil
+    cdef int sleep(self, pthread_cond_t *cond, int64_t until_ns) noexcept nogil

@@ -3,10 +3,14 @@
 Life of a record: `append` stages it and promises a sequence. Whoever waits first becomes the leader: it takes everything
 staged, writes one frame, syncs once, applies the group, and wakes the others with one broadcast. What is staged meanwhile
 rides the next group, whose leader is one of its own waiters (or the committer thread, when they only nudged).
-There is no timer, and a single writer never changes threads.
+There is no timer, and a single writer never changes threads. What is staged is bounded: a writer waits for room, then BusyError.
+
+When a store has no room to apply a group (`apply` raised StorageFullError), the log is stalled: the group is durable and stays,
+what was staged behind it is refused, and whoever comes next has it applied again before anything else.
 
 Invariants: one leader at a time; groups are written, synced and applied in the order of their sequences; finished_seq <=
-written_seq <= taken_seq <= staged_seq; a thread that holds `mutex` never waits for the GIL. Format: docs/format/wal.md.
+written_seq <= taken_seq <= staged_seq; a leader takes all that is staged, so a writer waits for two groups at most; a thread
+that holds `mutex` never waits for the GIL. Format: docs/format/wal.md.
 """
 
 import os
@@ -17,17 +21,17 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.list cimport PyList_Append
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport EIO
+from libc.errno cimport EIO, ENOSPC
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from libc.stdlib cimport free, realloc
 from posix.time cimport CLOCK_MONOTONIC, clock_gettime, timespec
 
 from tsengine.core.limits cimport BATCH_BYTES
-from tsengine.core.log.folder cimport OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_REFUSED, Outcome, Staged, WalFolder
+from tsengine.core.log.folder cimport OUTCOME_DONE, OUTCOME_FAILED, OUTCOME_REFUSED, OUTCOME_STALLED, Outcome, Staged, WalFolder
 from tsengine.core.log.frame cimport record_bytes
 from tsengine.core.log.recovery cimport Recovery
 
-from tsengine.errors import ClosedError, InputError, LimitError, StorageError
+from tsengine.errors import BusyError, ClosedError, InputError, LimitError, StorageError, StorageFullError
 
 cdef extern from "<pthread.h>" nogil:
     ctypedef struct pthread_condattr_t:
@@ -49,7 +53,9 @@ cdef extern from "<pthread.h>" nogil:
 
 cdef enum:
     WAL_FILE_BYTES = 64 << 20       # a file is left when the next frame would pass this; only a larger frame makes it longer
-    PENDING_BYTES_MAX = 64 << 20    # staged at most; beyond it append takes part in committing
+    QUEUE_BYTES_MAX = 16 << 20      # staged at most: as long a write as shares a sync well; one larger record goes alone
+    QUEUE_WAIT_MS = 10_000          # how long a writer waits for room
+    STAGED_OVERHEAD_BYTES = 128     # what a staged record costs beside its bytes: object, ticket, place in the lists
     SLICE_NS = 100_000_000          # a waiter looks for signals this often
 
 DURABILITIES = ("sync", "os", "memory")
@@ -67,7 +73,8 @@ cdef class Generation:
 
 
 cdef class Wal:
-    def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES):
+    def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES, int64_t queue_bytes=QUEUE_BYTES_MAX,
+                 int64_t queue_wait_ms=QUEUE_WAIT_MS):
         cdef pthread_condattr_t attributes
         cdef int i
         if durability not in DURABILITIES:
@@ -78,6 +85,8 @@ cdef class Wal:
         if durability != "memory":
             self.files = WalFolder(self.folder, durability == "sync", file_bytes)
         self.has_files = self.files is not None
+        self.queue_bytes = queue_bytes
+        self.queue_wait_ms = queue_wait_ms
         self.group_number = 1
         self.generation = Generation()
         self.listeners = ()
@@ -92,6 +101,7 @@ cdef class Wal:
         pthread_cond_init(&self.done[0], &attributes)
         pthread_cond_init(&self.done[1], &attributes)
         pthread_cond_init(&self.nudged, &attributes)
+        pthread_cond_init(&self.room, &attributes)
         pthread_condattr_destroy(&attributes)
         self.has_locks = True
 
@@ -105,6 +115,7 @@ cdef class Wal:
             pthread_cond_destroy(&self.done[0])
             pthread_cond_destroy(&self.done[1])
             pthread_cond_destroy(&self.nudged)
+            pthread_cond_destroy(&self.room)
             pthread_mutex_destroy(&self.mutex)
 
     # ---- opening and closing --------------------------------------------------------------------------------------------
@@ -145,8 +156,9 @@ cdef class Wal:
             pthread_cond_broadcast(&self.done[0])
             pthread_cond_broadcast(&self.done[1])
             pthread_cond_broadcast(&self.nudged)
+            pthread_cond_broadcast(&self.room)
             while self.is_committing:
-                self.sleep(&self.done[(self.group_number - 1) & 1])
+                self.sleep(&self.done[(self.group_number - 1) & 1], INT64_MAX)
             pthread_mutex_unlock(&self.mutex)
         if before == STATE_CLOSED:
             return
@@ -179,14 +191,10 @@ cdef class Wal:
                 pthread_mutex_unlock(&self.mutex)
                 raise self.explain()
             group = &self.groups[self.staging]
-            if (
-                group.count == 0
-                or group.body_bytes + record_bytes(length) <= PENDING_BYTES_MAX
-                or (self.is_committing and self.leader == pthread_self())
-            ):
+            if not self.is_crowded() or (self.is_committing and self.leader == pthread_self()):
                 break
             pthread_mutex_unlock(&self.mutex)
-            self.wait(self.last_seq)
+            self.admit()
         if group.count == group.capacity:
             items = <Staged *> realloc(group.items, max(64, 2 * group.capacity) * sizeof(Staged))
             if items == NULL:
@@ -208,49 +216,91 @@ cdef class Wal:
         pthread_mutex_unlock(&self.mutex)
         return seq
 
-    def wait(self, object ticket):
-        cdef int64_t seq = ticket
-        cdef Generation generation = self.generation_of(ticket)
-        cdef Group *group
-        cdef Outcome outcome
-        cdef int verdict
+    cdef bint is_crowded(self) noexcept nogil:
+        # Under the mutex: nothing more may be staged now.
+        cdef const Group *group = &self.groups[self.staging]
+        return self.is_stalled or group.body_bytes + group.count * STAGED_OVERHEAD_BYTES >= self.queue_bytes
+
+    @property
+    def has_room(self):
+        return not self.is_crowded()
+
+    def admit(self):
+        cdef int64_t until_ns = now_ns() + self.queue_wait_ms * 1_000_000
+        cdef Verdict verdict = VERDICT_NONE
+        cdef bint has_led = False
         with nogil:
             pthread_mutex_lock(&self.mutex)
             while True:
-                # 1: done, 2: refused, 3: the log takes part no more, 4: never promised, 5: waiting for itself
-                verdict = 0
-                if seq >= generation.refused_from:
-                    verdict = 2
-                elif seq <= self.finished_seq:
-                    verdict = 1
-                elif self.state != STATE_OPEN:
-                    verdict = 3
-                elif seq > self.staged_seq:
-                    verdict = 4
-                elif self.is_committing and self.leader == pthread_self():
-                    verdict = 5
-                if verdict:
-                    break
-                if not self.is_committing:
-                    group = self.take()
-                    pthread_mutex_unlock(&self.mutex)
-                    outcome = self.write(group)
-                    with gil:
-                        self.finish(group, outcome)
-                    pthread_mutex_lock(&self.mutex)
-                elif self.sleep(&self.done[(self.group_number - 1 if seq <= self.taken_seq else self.group_number) & 1]):
+                if self.state != STATE_OPEN or self.is_closing:
+                    verdict = VERDICT_OVER
+                elif not self.is_crowded() or (self.is_committing and self.leader == pthread_self()):
+                    verdict = VERDICT_DONE
+                elif has_led and self.is_stalled:
+                    verdict = VERDICT_STALLED
+                elif not self.is_committing:
+                    self.lead()
+                    has_led = True
+                elif now_ns() >= until_ns:
+                    verdict = VERDICT_BUSY
+                elif self.sleep(&self.room, until_ns):
                     pthread_mutex_unlock(&self.mutex)
                     with gil:
                         PyErr_CheckSignals()
                     pthread_mutex_lock(&self.mutex)
+                if verdict:
+                    break
             pthread_mutex_unlock(&self.mutex)
-        if verdict == 1:
-            return
-        if verdict == 2:
-            raise refusal(generation.error) from generation.error
-        if verdict == 3:
+        if verdict == VERDICT_STALLED:
+            raise refusal(self.stall)
+        if verdict == VERDICT_OVER:
             raise self.explain()
-        if verdict == 4:
+        if verdict == VERDICT_BUSY:
+            raise BusyError(
+                f"the log's queue of {self.queue_bytes} bytes is full, and the disk did not take it in {self.queue_wait_ms / 1000.0:g} s;"
+                " nothing was stored, try again later"
+            )
+
+    def wait(self, object ticket):
+        cdef int64_t seq = ticket
+        cdef Generation generation = self.generation_of(ticket)
+        cdef Verdict verdict = VERDICT_NONE
+        cdef bint has_led = False
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            while True:
+                if seq >= generation.refused_from:
+                    verdict = VERDICT_REFUSED
+                elif seq <= self.finished_seq:
+                    verdict = VERDICT_DONE
+                elif self.state != STATE_OPEN:
+                    verdict = VERDICT_OVER
+                elif seq > self.staged_seq:
+                    verdict = VERDICT_UNKNOWN
+                elif self.is_committing and self.leader == pthread_self():
+                    verdict = VERDICT_ITSELF
+                elif has_led and self.is_stalled:
+                    verdict = VERDICT_STALLED
+                elif not self.is_committing:
+                    self.lead()
+                    has_led = True
+                elif self.sleep(&self.done[(self.group_number - 1 if seq <= self.taken_seq else self.group_number) & 1], INT64_MAX):
+                    pthread_mutex_unlock(&self.mutex)
+                    with gil:
+                        PyErr_CheckSignals()
+                    pthread_mutex_lock(&self.mutex)
+                if verdict:
+                    break
+            pthread_mutex_unlock(&self.mutex)
+        if verdict == VERDICT_DONE:
+            return
+        if verdict == VERDICT_REFUSED:
+            raise refusal(generation.error) from generation.error
+        if verdict == VERDICT_STALLED:
+            raise in_doubt(self.stall)
+        if verdict == VERDICT_OVER:
+            raise self.explain()
+        if verdict == VERDICT_UNKNOWN:
             raise InputError(f"sequence {seq} was not appended yet; the last one is {self.staged_seq}")
         raise InputError("apply and listeners cannot wait for the log: it waits for them")
 
@@ -263,6 +313,8 @@ cdef class Wal:
             return True
         if self.state != STATE_OPEN:
             raise self.explain()
+        if self.is_stalled and seq <= self.taken_seq:
+            raise in_doubt(self.stall)
         return False
 
     cdef Generation generation_of(self, object ticket):
@@ -284,6 +336,24 @@ cdef class Wal:
 
     # ---- group commit ---------------------------------------------------------------------------------------------------
 
+    cdef int lead(self) noexcept nogil:
+        # Under the mutex, which is let go meanwhile: commit what is staged, or apply the stalled group again.
+        cdef Group *group
+        cdef Outcome outcome = OUTCOME_DONE
+        if self.is_stalled:
+            group = &self.groups[1 - self.staging]
+            self.is_committing = True
+            self.leader = pthread_self()
+            pthread_mutex_unlock(&self.mutex)
+        else:
+            group = self.take()
+            pthread_mutex_unlock(&self.mutex)
+            outcome = self.write(group)
+        with gil:
+            self.finish(group, outcome)
+        pthread_mutex_lock(&self.mutex)
+        return 0
+
     cdef Group *take(self) noexcept nogil:
         # Under the mutex. The other group was emptied by finish().
         cdef Group *group = &self.groups[self.staging]
@@ -292,6 +362,7 @@ cdef class Wal:
         self.taken_seq = self.staged_seq
         self.is_committing = True
         self.leader = pthread_self()
+        pthread_cond_broadcast(&self.room)
         return group
 
     cdef Outcome write(self, Group *group) noexcept nogil:
@@ -310,30 +381,38 @@ cdef class Wal:
             self.written_seq = last_seq
             try:
                 self.apply_group(first_seq, records)
+            except StorageFullError as caught:
+                error = caught
+                outcome = OUTCOME_STALLED
             except BaseException as caught:
                 error = caught
                 outcome = OUTCOME_FAILED
         else:
             error = self.files.take_error()
-        if outcome == OUTCOME_REFUSED:
+        if outcome == OUTCOME_REFUSED or outcome == OUTCOME_STALLED:
             generation = Generation()
             taken_back = []
         elif outcome == OUTCOME_FAILED:
             self.failure = error
+        self.stall = error if outcome == OUTCOME_STALLED else None
 
         pthread_mutex_lock(&self.mutex)
         if outcome == OUTCOME_DONE:
             self.finished_seq = last_seq
-        elif outcome == OUTCOME_REFUSED:
-            # Those staged behind go with the group: their sequences are promised again from `first_seq` on.
-            self.generation.refused_from = first_seq
+        elif outcome == OUTCOME_REFUSED or outcome == OUTCOME_STALLED:
+            # Those staged behind are refused with the group, or because it stalled: their sequences are promised again.
+            if outcome == OUTCOME_REFUSED:
+                self.taken_seq = first_seq - 1
+            self.generation.refused_from = self.taken_seq + 1
             self.generation.error = error
             generation, self.generation = self.generation, generation
             taken_back = swap_records(&self.groups[self.staging], taken_back)
-            self.staged_seq = self.taken_seq = first_seq - 1
+            self.staged_seq = self.taken_seq
         elif self.state == STATE_OPEN:
             self.state = STATE_FAILED
-        swap_records(group, fresh)
+        self.is_stalled = outcome == OUTCOME_STALLED
+        if outcome != OUTCOME_STALLED:
+            swap_records(group, fresh)
         pthread_cond_broadcast(&self.done[(self.group_number - 1) & 1])
         if outcome != OUTCOME_DONE:
             pthread_cond_broadcast(&self.done[self.group_number & 1])
@@ -351,19 +430,21 @@ cdef class Wal:
             pthread_cond_broadcast(&self.done[(self.group_number - 1) & 1])
         if self.groups[self.staging].count > 0:
             pthread_cond_signal(&self.done[self.group_number & 1])
+            pthread_cond_signal(&self.room)
             if self.nudged_seq > self.taken_seq:
                 pthread_cond_signal(&self.nudged)
+        elif outcome != OUTCOME_DONE:
+            pthread_cond_broadcast(&self.done[(self.group_number - 1) & 1])
+            pthread_cond_broadcast(&self.room)
         pthread_mutex_unlock(&self.mutex)
         return 0
 
-    cdef int sleep(self, pthread_cond_t *cond) noexcept nogil:
-        # Under the mutex; True when a slice passed without news.
+    cdef int sleep(self, pthread_cond_t *cond, int64_t until_ns) noexcept nogil:
+        # Under the mutex; True when a slice passed, or the time came, without news.
         cdef timespec until
-        clock_gettime(CLOCK_MONOTONIC, &until)
-        until.tv_nsec += SLICE_NS
-        if until.tv_nsec >= 1_000_000_000:
-            until.tv_nsec -= 1_000_000_000
-            until.tv_sec += 1
+        until_ns = min(until_ns, now_ns() + SLICE_NS)
+        until.tv_sec = until_ns // 1_000_000_000
+        until.tv_nsec = until_ns % 1_000_000_000
         return pthread_cond_timedwait(cond, &self.mutex, &until) != 0
 
     def nudge(self):
@@ -383,20 +464,13 @@ cdef class Wal:
 
     def commit_nudged(self):
         """Lead for those who do not wait: the life of the committer thread."""
-        cdef Group *group
-        cdef Outcome outcome
         with nogil:
             pthread_mutex_lock(&self.mutex)
             while self.state == STATE_OPEN:
                 if self.is_committing or self.nudged_seq <= self.taken_seq or self.groups[self.staging].count == 0:
                     pthread_cond_wait(&self.nudged, &self.mutex)
-                    continue
-                group = self.take()
-                pthread_mutex_unlock(&self.mutex)
-                outcome = self.write(group)
-                with gil:
-                    self.finish(group, outcome)
-                pthread_mutex_lock(&self.mutex)
+                else:
+                    self.lead()
             pthread_mutex_unlock(&self.mutex)
 
     def add_listener(self, listener):
@@ -438,6 +512,13 @@ cdef class Wal:
     def size_bytes(self):
         return 0 if self.files is None else self.files.count_bytes()
 
+
+cdef int64_t now_ns() noexcept nogil:
+    cdef timespec now
+    clock_gettime(CLOCK_MONOTONIC, &now)
+    return now.tv_sec * <int64_t> 1_000_000_000 + now.tv_nsec
+
+
 cdef object swap_records(Group *group, list fresh):
     # Under the mutex: empty a group; what it held is returned, to be let go outside.
     cdef list records = <list> group.records
@@ -451,9 +532,17 @@ cdef object swap_records(Group *group, list fresh):
 
 cdef object refusal(error):
     # A new instance for each waiter, so that tracebacks do not mix.
-    if isinstance(error, StorageError):
-        return type(error)(error.errno, error.strerror, error.filename)
-    return StorageError(EIO, str(error))
+    if not isinstance(error, StorageError):
+        return StorageError(EIO, str(error))
+    if error.errno is None:
+        return type(error)(*error.args)
+    return type(error)(error.errno, error.strerror, error.filename)
+
+
+cdef object in_doubt(error):
+    return StorageFullError(
+        error.errno or ENOSPC, f"{error.strerror or error}; the write is in the log, and applied when there is room", error.filename
+    )
 
 
 cdef object unraisable(info, listener):

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, rule
 
 import tsengine
+from tests.engine.logs import Kept, MemoryLog, RestlessLog
 from tests.model import ModelDevice, ModelPoint, to_us
 from tsengine import InputError, LimitError, ManualClock, Point
+from tsengine.log import Log
 
 START_US = to_us(datetime(2026, 11, 21, 8, 30, tzinfo=UTC))
 DAY_US = 86_400_000_000
@@ -56,10 +58,15 @@ class EngineMachine(RuleBasedStateMachine):
         self.clock = ManualClock(START_US)
         self.model: dict[str, ModelDevice] = {}
         self.batch = 0
-        self.db = self.open()
+        self.kept = Kept()
+        self.db = self.open(self.folder / "data", self.kept)
 
-    def open(self) -> tsengine.Engine:
-        return tsengine.open(self.folder / "data", durability="os", memory_mb=1, clock=self.clock)
+    def open(self, folder: Path, kept: Kept) -> tsengine.Engine:
+        return tsengine.Engine(folder, durability="os", memory_mb=1, clock=self.clock, log=self.make_log(kept))
+
+    def make_log(self, kept: Kept) -> Log | None:
+        """The log to use, or None for the one in the folder."""
+        return None
 
     def teardown(self) -> None:
         self.db.close()
@@ -218,7 +225,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule()
     def reopen(self) -> None:
         self.db.close()
-        self.db = self.open()
+        self.db = self.open(self.folder / "data", self.kept)
 
     @rule()
     def open_a_copy(self) -> None:
@@ -228,7 +235,8 @@ class EngineMachine(RuleBasedStateMachine):
         columnar = self.db.columnar
         with columnar.sealing, columnar.merging, columnar.maintenance:  # a copy taken file by file must not race with renames
             shutil.copytree(self.folder / "data", copy)
-        db = tsengine.open(copy, durability="os", memory_mb=1, clock=self.clock)
+            kept = self.kept.copy()
+        db = self.open(copy, kept)
         try:
             self.compare(db)
         finally:
@@ -282,11 +290,33 @@ class EngineMachine(RuleBasedStateMachine):
         assert len({point.id for point in stored}) == len(stored)
 
 
-EngineMachine.TestCase.settings = settings(
-    max_examples=150,
-    stateful_step_count=30,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
-)
+class MemoryLogMachine(EngineMachine):
+    """The same over a log that is no file."""
+
+    def make_log(self, kept: Kept) -> Log:
+        return MemoryLog(kept)
+
+
+class RestlessLogMachine(EngineMachine):
+    """The same over a log that applies late, in other groups, on its own thread, and delivers again what it had delivered."""
+
+    def make_log(self, kept: Kept) -> Log:
+        return RestlessLog(kept, seed=len(kept.records) + self.batch)
+
+
+def machine_settings(examples: int) -> settings:
+    return settings(
+        max_examples=examples,
+        stateful_step_count=30,
+        deadline=None,
+        print_blob=True,
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
+    )
+
+
+EngineMachine.TestCase.settings = machine_settings(150)
+MemoryLogMachine.TestCase.settings = machine_settings(40)
+RestlessLogMachine.TestCase.settings = machine_settings(80)
 TestEngineMachine = EngineMachine.TestCase
+TestMemoryLogMachine = MemoryLogMachine.TestCase
+TestRestlessLogMachine = RestlessLogMachine.TestCase

@@ -1,0 +1,77 @@
+"""A file that keeps some space of the disk, so that what frees space can still be written when the disk is full.
+
+Life: made when the store is opened or cared for and the disk has twice its size left; removed when a delete meets a full
+disk; made again later. It holds nothing.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import threading
+from pathlib import Path
+
+from tsengine.errors import StorageFullError
+
+logger = logging.getLogger(__name__)
+
+RESERVE_BYTES = 1 << 20
+"""A delete writes one small frame and some ten pages of LMDB."""
+
+
+class Reserve:
+    """Args:
+    path: of the file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self.refill()
+
+    def release(self) -> bool:
+        """Give the space back to the disk; return whether there was any."""
+        with self._lock:
+            try:
+                self._path.unlink()
+            except OSError:
+                return False
+            logger.warning("the disk is full: %s was given up to go on with what frees space", self._path)
+            return True
+
+    def check_room(self) -> None:
+        """Refuse what takes space while the disk has less left than the reserve.
+
+        Raises:
+            StorageFullError: it has.
+        """
+        try:
+            room = os.statvfs(self._path.parent)
+        except OSError:
+            return  # whoever writes will meet it
+        if room.f_bavail * room.f_frsize < RESERVE_BYTES:
+            raise StorageFullError(
+                errno.ENOSPC,
+                f"the disk has less than {RESERVE_BYTES >> 20} MiB left; free some space and try again",
+                str(self._path.parent),
+            )
+
+    def refill(self) -> None:
+        """Take the space again, unless the disk is too full for it."""
+        with self._lock:
+            try:
+                if self._path.stat().st_size == RESERVE_BYTES:
+                    return
+            except OSError:
+                pass
+            try:
+                room = os.statvfs(self._path.parent)
+                if room.f_bavail * room.f_frsize >= 2 * RESERVE_BYTES:
+                    fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    try:
+                        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+                    finally:
+                        os.close(fd)
+            except OSError as error:  # the store works without it
+                logger.warning("no space is kept for deletes: %s", error)
