@@ -166,9 +166,14 @@ class Engine(Fleet):
             records = records[self._delivered_seq + 1 - first_seq :]
             first_seq = self._delivered_seq + 1
         seq = first_seq - 1
+        infos, apply_points, device_of = self._infos, self.columnar.apply, batch.device_of
         try:
             for seq, record in enumerate(records, first_seq):
-                self._apply_record(seq, record)
+                info = infos.get(device_of(record)) if record[0] == commands.RECORD_POINTS else None
+                if info is not None and info.type == "immutable":  # nearly every record: without a call
+                    apply_points(seq, record)
+                else:
+                    self._apply_record(seq, record)
         except BaseException:
             self._delivered_seq = seq - 1
             raise

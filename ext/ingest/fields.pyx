@@ -4,7 +4,7 @@ Every error is an InputError that names the index, the field and the limit.
 """
 
 from libc.math cimport NAN, floor, isfinite
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint32_t
+from libc.stdint cimport INT64_MIN, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy, memset
 
 from cpython.datetime cimport (
@@ -19,7 +19,8 @@ from cpython.datetime cimport (
     datetime_year,
     import_datetime,
 )
-from cpython.unicode cimport PyUnicode_AsUTF8AndSize
+from cpython.long cimport PyLong_AsLongLongAndOverflow, PyLong_CheckExact
+from cpython.unicode cimport PyUnicode_AsUTF8AndSize, PyUnicode_GET_LENGTH
 
 from tsengine.core.batch cimport BatchBuilder, GroupCell, LocationCell, group_parse
 from tsengine.core.calendar cimport DAY_US, TIME_MAX, TIME_MIN, days_from_civil, timestamp_parse
@@ -67,26 +68,30 @@ cdef const char* utf8_of(str text, Py_ssize_t* size, uint32_t i, str field) exce
         raise invalid(i, f"{field} must be text that UTF-8 can carry (no lone surrogates)") from None
 
 
+cdef uint8_t[128] VARIABLE_LETTERS      # ASCII letter -> what is stored for it; 0 = not allowed in a variable's name
+for code in range(128):
+    VARIABLE_LETTERS[code] = 0 if code <= 32 or code == 127 or chr(code) in "*?!<>.-=$" else ord(chr(code).lower())
+
+
 cdef int put_variable(BatchBuilder builder, object variable, uint32_t i) except -1:
     cdef char[VARIABLE_CHARS] lowered
     cdef Py_ssize_t size, at
     cdef const char* text
-    cdef char letter
+    cdef uint8_t letter = 1
     if type(variable) is not str:
         raise invalid(i, "variable is required" if variable is None else "variable must be text")
     text = utf8_of(<str> variable, &size, i, "variable")
     if size == 0:
         raise invalid(i, "variable is required")
-    if len(<str> variable) > VARIABLE_CHARS:
+    if PyUnicode_GET_LENGTH(variable) > VARIABLE_CHARS:
         raise invalid(i, f"variable must have at most {VARIABLE_CHARS} characters")
     for at in range(size):
-        letter = text[at]
-        if 0 <= letter <= 32 or letter == 127 or letter in b"*?!<>.-=$":
+        letter = <uint8_t> text[at]
+        letter = VARIABLE_LETTERS[letter] if letter < 128 else letter
+        if letter == 0:
             raise invalid(i, f"variable {variable!r} must not contain any of * ? ! < > . - = $ nor a space")
-    if (<str> variable).isascii():
-        for at in range(size):
-            letter = text[at]
-            lowered[at] = letter + 32 if c'A' <= letter <= c'Z' else letter
+        lowered[at if at < VARIABLE_CHARS else 0] = <char> letter
+    if PyUnicode_GET_LENGTH(variable) == size:          # ASCII
         builder.variable[i] = <uint32_t> builder.strings.add(lowered, <uint32_t> size)
     else:
         variable = (<str> variable).lower()
@@ -101,6 +106,7 @@ cdef int put_value(BatchBuilder builder, object value, uint32_t i, bint wire) ex
     cdef Py_ssize_t size
     cdef const char* text
     cdef double number
+    cdef int overflow
     if type(value) is float:
         number = <double> value
         memcpy(&builder.value[i], &number, 8)
@@ -118,9 +124,9 @@ cdef int put_value(BatchBuilder builder, object value, uint32_t i, bint wire) ex
         builder.value[i] = builder.strings.add(text, <uint32_t> size)
         builder.kind[i] = KIND_TEXT
     elif isinstance(value, int) and not wire:
-        if not INT64_MIN <= value <= INT64_MAX:
+        builder.value[i] = PyLong_AsLongLongAndOverflow(value, &overflow)
+        if overflow:
             raise invalid(i, "value is an int outside the range of int64; give a float or text")
-        builder.value[i] = value
         builder.kind[i] = KIND_INTEGER
     elif isinstance(value, (int, float)):
         number = as_double(value, i, "value")
@@ -142,7 +148,7 @@ cdef uint32_t put_unit(BatchBuilder builder, object unit, uint32_t i) except? 42
         return 0
     if type(unit) is not str:
         raise invalid(i, "unit must be text")
-    if len(<str> unit) > UNIT_CHARS:
+    if PyUnicode_GET_LENGTH(unit) > UNIT_CHARS:
         raise invalid(i, f"unit must have at most {UNIT_CHARS} characters")
     text = utf8_of(<str> unit, &size, i, "unit")
     return <uint32_t> builder.strings.add(text, <uint32_t> size) + 1
@@ -227,8 +233,14 @@ cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
     cdef int64_t time_us
     cdef Py_ssize_t size
     cdef const char* text
+    cdef int overflow
     if time is None:
         return now_us
+    if PyLong_CheckExact(time):
+        time_us = PyLong_AsLongLongAndOverflow(time, &overflow)
+        if overflow or not TIME_MIN <= time_us <= TIME_MAX:
+            raise invalid(i, "time must lie in the years 1 to 9999 (int means microseconds since 1970)")
+        return time_us
     if PyDateTime_Check(time):
         if datetime_tzinfo(time) is not None and datetime_tzinfo(time) is not UTC:
             try:
@@ -239,9 +251,7 @@ cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
             (datetime_hour(time) * 60 + datetime_minute(time)) * 60 + datetime_second(time)
         ) * <int64_t> 1000000 + datetime_microsecond(time)
     if isinstance(time, int) and not isinstance(time, bool):
-        if not TIME_MIN <= time <= TIME_MAX:
-            raise invalid(i, "time must lie in the years 1 to 9999 (int means microseconds since 1970)")
-        return time
+        return time_of(int(time), now_us, i)
     if isinstance(time, str):
         text = utf8_of(time, &size, i, "time")
         if timestamp_parse(text, size, &time_us):

@@ -71,10 +71,26 @@ cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us
 
 
 cdef int put_dict(BatchBuilder builder, uint32_t i, dict point, int64_t now_us) except -1:
-    return put_point(
-        builder, i, point.get("variable"), point.get("value"), time_of(point.get("time"), now_us, i), point.get("unit"),
-        point.get("group"), point.get("location"), point.get("metadata"), False,
-    )
+    # One walk over the few keys that are there is faster than a look-up for each that could be.
+    cdef object variable = None, value = None, time = None, unit = None, group = None, location = None, metadata = None
+    for key, item in point.items():
+        if type(key) is not str:
+            continue
+        if <str> key == "variable":
+            variable = item
+        elif <str> key == "value":
+            value = item
+        elif <str> key == "time":
+            time = item
+        elif <str> key == "unit":
+            unit = item
+        elif <str> key == "group":
+            group = item
+        elif <str> key == "location":
+            location = item
+        elif <str> key == "metadata":
+            metadata = item
+    return put_point(builder, i, variable, value, time_of(time, now_us, i), unit, group, location, metadata, False)
 
 
 cdef int put_object(BatchBuilder builder, uint32_t i, object point, int64_t now_us) except -1:

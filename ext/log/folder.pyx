@@ -79,7 +79,7 @@ cdef class WalFolder:
         recovery = Recovery(self.folder, applied, self.sync, deliver)
         recovery.run()
         self.files = recovery.files
-        self.closed_bytes = {path: os.path.getsize(path) for _, path in self.files[:len(self.files) - 1]}
+        self.closed_bytes = {path: os.path.getsize(path) for _, path in self.files}
         self.clear_leftovers()
         last_seq = max(recovery.last_seq, applied, newest)
         if self.sync:
@@ -113,6 +113,7 @@ cdef class WalFolder:
     cdef object continue_file(self, int64_t end_offset):
         cdef FrameWalker walker
         first_seq, path = self.files[len(self.files) - 1]
+        del self.closed_bytes[path]
         walker = FrameWalker(path, first_seq)
         self.header = walker.header
         self.seed = walker.seed

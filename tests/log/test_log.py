@@ -245,6 +245,20 @@ def test_trim_and_recycling_bound_the_disk(tmp_path, open_log):
     assert again.records == {seq: record for seq, record in state.records.items() if seq > state.seq - 50}
 
 
+@pytest.mark.parametrize("newest", [3, 9])
+def test_trim_after_an_open_that_began_a_new_file(tmp_path, open_log, newest):
+    """The last file was full, or the log had lost its tail."""
+    log, _ = open_log(tmp_path / "wal", file_bytes=1024)
+    write_all(log, [bytes(200), bytes(200), bytes(600)])
+    log.close()
+    log, state = open_log(tmp_path / "wal", 3, newest=newest, file_bytes=1024 if newest == 9 else 500)
+    state.seq = newest
+    log.wait(log.append(b"a"))
+    log.trim(newest)
+    assert [path.name for path in (tmp_path / "wal").glob("*.wal")] == [f"{newest + 1:020}.wal"]
+    assert log.size_bytes == sum(path.stat().st_size for path in (tmp_path / "wal").glob("*.wal"))
+
+
 def test_trim_never_takes_the_file_in_use(tmp_path, open_log):
     log, _ = open_log(tmp_path / "wal")
     log.wait(log.append(b"a"))
