@@ -125,7 +125,7 @@ class Engine(Fleet):
             self._reserve = Reserve(self.path / "reserve")
             self.catalog = Catalog(self.path / "catalog")
             opened.callback(self.catalog.close)
-            self.registers = Registers(self.path / "registers")
+            self.registers = Registers(self.path / "registers", make_room=self._reserve.release)
             opened.callback(self.registers.close)
             self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)

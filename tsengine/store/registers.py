@@ -17,7 +17,7 @@ from __future__ import annotations
 import heapq
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, takewhile
 from typing import Any, Literal
 
@@ -26,7 +26,7 @@ import msgspec
 
 from tsengine.commands import DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
 from tsengine.core import batch
-from tsengine.errors import CorruptionError
+from tsengine.errors import CorruptionError, StorageFullError
 from tsengine.rows import Row, matcher
 from tsengine.store.environment import Environment, Transaction
 from tsengine.store.register_check import check_registers, keys_from, rebuild_registers
@@ -71,12 +71,13 @@ class Registers:
 
     Args:
         path: folder of the environment, made if it is missing.
+        make_room: frees some space of a full disk, once; returns whether it did.
 
     Raises:
         StorageError, CorruptionError: as `Environment`.
     """
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    def __init__(self, path: str | os.PathLike[str], *, make_room: Callable[[], bool] = lambda: False) -> None:
         by = {"dupsort": True, "dupfixed": True}
         databases: dict[str, dict[str, bool]] = {
             "rows": {},
@@ -93,6 +94,7 @@ class Registers:
         self._names = self._environment.database("names")
         self._numbers = self._environment.database("numbers")
         self._devices = self._environment.database("devices")
+        self._make_room = make_room
         self._flush_lock = threading.Lock()
         self._pending = Pending()
         self._added_seq = self._environment.applied_seq
@@ -134,9 +136,15 @@ class Registers:
         """
         with self._flush_lock:
             pending, size_bytes = self._pending.waiting()
-            if pending:
+            if not pending:
+                return
+            try:
                 self._environment.write(self._apply, pending)
-                self._pending.drop(len(pending), size_bytes)
+            except StorageFullError:
+                if not self._make_room():
+                    raise
+                self._environment.write(self._apply, pending)
+            self._pending.drop(len(pending), size_bytes)
 
     def sync(self, seq: int = 0) -> None:
         """Apply what waits and make everything durable, so that the log may be trimmed up to `applied_seq`.
