@@ -70,25 +70,38 @@ cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us
     )
 
 
+cdef str VARIABLE = "variable", VALUE = "value", TIME = "time", UNIT = "unit", GROUP = "group", LOCATION = "location", METADATA = "metadata"
+
+
+cdef inline object known_key(object key):
+    """Return our own object for a key that is a field: most are the same object already, all others are looked at letter by letter."""
+    if key is VARIABLE or key is VALUE or key is TIME or key is UNIT or key is GROUP or key is LOCATION or key is METADATA:
+        return key
+    for name in (VARIABLE, VALUE, TIME, UNIT, GROUP, LOCATION, METADATA):
+        if type(key) is str and <str> key == <str> name:
+            return name
+    return None
+
+
 cdef int put_dict(BatchBuilder builder, uint32_t i, dict point, int64_t now_us) except -1:
     # One walk over the few keys that are there is faster than a look-up for each that could be.
     cdef object variable = None, value = None, time = None, unit = None, group = None, location = None, metadata = None
+    cdef object name
     for key, item in point.items():
-        if type(key) is not str:
-            continue
-        if <str> key == "variable":
+        name = known_key(key)
+        if name is VARIABLE:
             variable = item
-        elif <str> key == "value":
+        elif name is VALUE:
             value = item
-        elif <str> key == "time":
+        elif name is TIME:
             time = item
-        elif <str> key == "unit":
+        elif name is UNIT:
             unit = item
-        elif <str> key == "group":
+        elif name is GROUP:
             group = item
-        elif <str> key == "location":
+        elif name is LOCATION:
             location = item
-        elif <str> key == "metadata":
+        elif name is METADATA:
             metadata = item
     return put_point(builder, i, variable, value, time_of(time, now_us, i), unit, group, location, metadata, False)
 

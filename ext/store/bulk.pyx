@@ -14,6 +14,7 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.batch cimport GroupCell
 from tsengine.core.calendar cimport month_of, month_start
+from tsengine.core.codec.strings cimport StringEntry, StringTable
 from tsengine.core.ingest.table cimport (
     Part,
     Table,
@@ -58,59 +59,72 @@ cdef class Loader:
 
     def __cinit__(self, Table table not None, list targets not None, int64_t start, int64_t end):
         self.table = table
-        self.targets = targets
         self.start, self.end = start, end
+        self.take_targets(targets)
         self.rank_names()
         self.sort_rows()
 
     def __dealloc__(self):
+        free(self.targets)
+        free(self.names)
         free(self.slot_of)
         free(self.ranks)
         free(self.runs)
 
-    cdef int rank_names(self) except -1:
-        cdef int64_t code, codes = len(self.table.variable.texts)
-        cdef uint32_t number
-        cdef set used = {self.table.variable.numbers[code] for code in range(codes)} - {0}
-        self.names = sorted(self.table.strings[number - 1] for number in used)
-        rank_of = {name: rank for rank, name in enumerate(self.names)}
-        self.slot_of = <uint32_t*> calloc(max(codes, 1), sizeof(uint32_t))
-        if self.slot_of == NULL:
+    cdef int take_targets(self, list targets) except -1:
+        cdef int64_t part
+        self.targets = <Target*> calloc(self.table.part_count, sizeof(Target))
+        if self.targets == NULL:
             PyErr_NoMemory()
+        for part in range(self.table.part_count):
+            if targets[part] is not None:
+                self.targets[part].is_wanted = True
+                self.targets[part].sequence = targets[part][0]
+                self.targets[part].period = PERIODS[targets[part][1]]
+        return 0
+
+    cdef int rank_names(self) except -1:
+        cdef int64_t code, codes = len(self.table.variable.texts), rank
+        cdef StringTable strings = self.table.strings
+        cdef uint32_t number
+        cdef list ordered = sorted({self.table.variable.numbers[code] for code in range(codes)} - {0}, key=lambda n: strings[n - 1])
+        cdef dict rank_of = {number: rank for rank, number in enumerate(ordered)}
+        self.name_count = len(ordered)
+        self.names = <StringEntry*> calloc(self.name_count, sizeof(StringEntry))
+        self.slot_of = <uint32_t*> calloc(max(codes, 1), sizeof(uint32_t))
+        if self.names == NULL or self.slot_of == NULL:
+            PyErr_NoMemory()
+        for rank in range(self.name_count):
+            self.names[rank] = strings.entries[<uint32_t> ordered[rank] - 1]
         for code in range(codes):
             number = self.table.variable.numbers[code]
             if number:
-                self.slot_of[code] = rank_of[self.table.strings[number - 1]] * KIND_COUNT
+                self.slot_of[code] = rank_of[number] * KIND_COUNT
         return 0
 
     cdef int sort_rows(self) except -1:
         """Make the runs and their ranks, part by part."""
-        cdef int64_t slots = len(self.names) * KIND_COUNT, largest = 0, part
+        cdef int64_t slots = self.name_count * KIND_COUNT, largest = 0, part
         cdef int64_t* counts = NULL
         cdef uint32_t* touched = NULL
         cdef uint32_t* slot_of_place = NULL
-        cdef uint8_t* is_wanted = NULL
         for part in range(self.table.part_count):
             largest = max(largest, self.table.parts[part].count)
         try:
             counts = <int64_t*> calloc(slots, sizeof(int64_t))
             touched = <uint32_t*> malloc(slots * sizeof(uint32_t))
             slot_of_place = <uint32_t*> malloc(largest * sizeof(uint32_t))
-            is_wanted = <uint8_t*> calloc(self.table.part_count, 1)
             self.ranks = <uint32_t*> malloc(self.table.count * sizeof(uint32_t))
-            if counts == NULL or touched == NULL or slot_of_place == NULL or is_wanted == NULL or self.ranks == NULL:
+            if counts == NULL or touched == NULL or slot_of_place == NULL or self.ranks == NULL:
                 PyErr_NoMemory()
-            for part in range(self.table.part_count):
-                is_wanted[part] = self.targets[part] is not None
             with nogil:
                 for part in range(self.table.part_count):
-                    if is_wanted[part]:
+                    if self.targets[part].is_wanted:
                         self.sort_part(<uint32_t> part, counts, touched, slot_of_place)
         finally:
             free(counts)
             free(touched)
             free(slot_of_place)
-            free(is_wanted)
         return 0
 
     cdef int sort_part(self, uint32_t part, int64_t* counts, uint32_t* touched, uint32_t* slots) except -1 nogil:
@@ -211,41 +225,39 @@ cdef class Loader:
 
     def encode(self, first: tuple[int, int], end: tuple[int, int], BlockCutter cutter) -> None:
         """Encode the points between two places (run, place in it) into the writers of a cutter."""
-        cdef int64_t first_run = first[0], last_run = end[0], run, low, high
+        cdef int64_t first_run = first[0], first_place = first[1], last_run = end[0], last_place = end[1], run, low, high
         cdef Scratch* scratch = <Scratch*> malloc(sizeof(Scratch))
         if scratch == NULL:
             PyErr_NoMemory()
         try:
-            for run in range(first_run, min(last_run + 1, self.run_count)):
-                low = first[1] if run == first_run else 0
-                high = end[1] if run == last_run else self.runs[run].count
-                if low < high:
-                    self.encode_run(&self.runs[run], low, high, scratch, cutter)
+            with nogil:
+                for run in range(first_run, min(last_run + 1, self.run_count)):
+                    low = first_place if run == first_run else 0
+                    high = last_place if run == last_run else self.runs[run].count
+                    if low < high:
+                        self.encode_run(&self.runs[run], low, high, scratch, cutter)
         finally:
             free(scratch)
 
-    cdef int encode_run(self, const Run* run, int64_t first, int64_t end, Scratch* scratch, BlockCutter cutter) except -1:
+    cdef int encode_run(self, const Run* run, int64_t first, int64_t end, Scratch* scratch, BlockCutter cutter) except -1 nogil:
         cdef const Part* part = &self.table.parts[run.part]
+        cdef const Target* target = &self.targets[run.part]
+        cdef const StringEntry* name = &self.names[run.slot // KIND_COUNT]
         cdef const uint32_t* rows = NULL if self.table.rows == NULL else self.table.rows + part.first
         cdef const int64_t* times = <const int64_t*> self.table.time.cells.data + self.table.time.cells.first
-        cdef bytes name = self.names[run.slot // KIND_COUNT]
         cdef uint8_t kind = run.slot % KIND_COUNT
-        cdef uint64_t sequence = self.targets[run.part][0]
-        cdef int period = PERIODS[self.targets[run.part][1]]
         cdef int64_t at = first, ahead, take, i
         cdef Columns columns
-        with nogil:
-            self.order_run(run, first, end)
+        self.order_run(run, first, end)
         while at < end:
-            with nogil:
-                ahead = min(end - at, <int64_t> AHEAD_POINTS)
-                for i in range(ahead):
-                    scratch.rows[i] = <uint32_t> row_at(rows, self.ranks[run.first + at + i])
-                    scratch.time[i] = times[scratch.rows[i]]
-                take = block_points(scratch.time, ahead, period, True)
-                self.gather(run, at, take, sequence, scratch, &columns)
+            ahead = min(end - at, <int64_t> AHEAD_POINTS)
+            for i in range(ahead):
+                scratch.rows[i] = <uint32_t> row_at(rows, self.ranks[run.first + at + i])
+                scratch.time[i] = times[scratch.rows[i]]
+            take = block_points(scratch.time, ahead, target.period, True)
+            self.gather(run, at, take, target.sequence, scratch, &columns)
             cutter.select(month_of(columns.time[0]))
-            cutter.writer.begin_series(part.device, name, len(name), kind)
+            cutter.writer.begin_series(part.device, name.data, name.size, kind)
             cutter.writer.add_block(&columns, kind, self.table.strings)
             at += take
         return 0

@@ -22,7 +22,7 @@ cdef class BlockCutter:
 
     cdef int64_t cut(self, PointBuffer points, StringTable strings, uint32_t device, const char* name, int64_t name_bytes,
                      int period, bint is_last) except -1
-    cdef int select(self, int64_t month) except -1
+    cdef int select(self, int64_t month) except -1 nogil
 
 
 cdef struct Run:

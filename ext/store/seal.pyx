@@ -50,11 +50,12 @@ cdef class BlockCutter:
         self.writers = {}
         self.make_writer = make_writer
 
-    cdef int select(self, int64_t month) except -1:
+    cdef int select(self, int64_t month) except -1 nogil:
         if self.writer is None or self.month != month:
-            if month not in self.writers:
-                self.writers[month] = self.make_writer(month)
-            self.writer = self.writers[month]
+            with gil:
+                if month not in self.writers:
+                    self.writers[month] = self.make_writer(month)
+                self.writer = self.writers[month]
             self.month = month
         return 0
 
@@ -66,16 +67,17 @@ cdef class BlockCutter:
         """
         cdef int64_t at = 0, take
         cdef Columns columns
-        while at < points.count:
-            take = block_points(points.time + at, points.count - at, period, is_last)
-            if take == 0:
-                break
-            self.select(month_of(points.time[at]))
-            self.writer.begin_series(device, name, name_bytes, points.kind)
-            points.view(at, take, &columns)
-            self.writer.add_block(&columns, points.kind, strings)
-            at += take
-        points.drop(0, at)
+        with nogil:
+            while at < points.count:
+                take = block_points(points.time + at, points.count - at, period, is_last)
+                if take == 0:
+                    break
+                self.select(month_of(points.time[at]))
+                self.writer.begin_series(device, name, name_bytes, points.kind)
+                points.view(at, take, &columns)
+                self.writer.add_block(&columns, points.kind, strings)
+                at += take
+            points.drop(0, at)
         return 0
 
 

@@ -60,12 +60,13 @@ cdef class SegmentWriter:
     cdef dict copied_dictionaries           # (path of a segment, number) -> own number
 
     cdef int begin_series(self, uint32_t device, const char* name, int64_t name_bytes, uint8_t kind) except -1 nogil
-    cdef int add_block(self, const Columns* columns, uint8_t kind, StringTable strings) except -1
+    cdef int add_block(self, const Columns* columns, uint8_t kind, StringTable strings) except -1 nogil
     cdef int copy_block(self, Segment segment, int64_t block) except -1
     cdef int put(self, const void* data, int64_t size) except -1 nogil
     cdef int flush(self) except -1 nogil
     cdef int write(self, const void* data, int64_t size) except -1 nogil
     cdef int end_dictionary(self) except -1
+    cdef int choose_dictionary(self, StringTable strings) except -1
     cdef int begin_dictionary(self) except -1
     cdef uint32_t copy_dictionary(self, Segment segment, uint32_t number) except? 0
     cdef uint8_t* _footer(self, int64_t* footer_bytes) except NULL

@@ -114,22 +114,23 @@ cdef class SegmentWriter:
         self.encoder.exponent_hint = -1
         return 0
 
-    cdef int add_block(self, const Columns* columns, uint8_t kind, StringTable strings) except -1:
+    cdef int add_block(self, const Columns* columns, uint8_t kind, StringTable strings) except -1 nogil:
         """Encode and write 1 to 1,024 points of the current series, in time order, none before the last block's first."""
         cdef BlockEntry* entry
-        if self.dictionary is None or self.dictionary.text_bytes > DICTIONARY_BYTES or self.dictionary.count > DICTIONARY_ENTRIES:
-            self.begin_dictionary()
-        if self.map is None or self.map.source is not strings:
-            self.map = StringMap(strings, self.dictionary)
-        with nogil:
-            entry = <BlockEntry*> self.blocks.push(1)
-            self.encoder.encode(columns, kind, self.map, &entry.stats)
-            entry.offset = self.size_bytes
-            entry.length = <uint32_t> (self.encoder.end - self.encoder.begin)
-            entry.crc = crc32c(self.encoder.buffer + self.encoder.begin, entry.length, 0)
-            entry.dictionary = self.dictionary_number if self.dictionary.count else <uint32_t> NO_DICTIONARY
-            self.point_count += columns.count
-            self.put(self.encoder.buffer + self.encoder.begin, entry.length)
+        if (
+            self.dictionary is None or self.dictionary.text_bytes > DICTIONARY_BYTES or self.dictionary.count > DICTIONARY_ENTRIES
+            or self.map is None or self.map.source is not strings
+        ):
+            with gil:
+                self.choose_dictionary(strings)
+        entry = <BlockEntry*> self.blocks.push(1)
+        self.encoder.encode(columns, kind, self.map, &entry.stats)
+        entry.offset = self.size_bytes
+        entry.length = <uint32_t> (self.encoder.end - self.encoder.begin)
+        entry.crc = crc32c(self.encoder.buffer + self.encoder.begin, entry.length, 0)
+        entry.dictionary = self.dictionary_number if self.dictionary.count else <uint32_t> NO_DICTIONARY
+        self.point_count += columns.count
+        self.put(self.encoder.buffer + self.encoder.begin, entry.length)
         return 0
 
     def add_points(self, device: int, name: bytes, points: PointBuffer) -> None:
@@ -138,8 +139,9 @@ cdef class SegmentWriter:
         cdef int64_t at
         self.begin_series(device, name, len(name), points.kind)
         for at in range(0, points.count, BLOCK_POINTS):
-            points.view(at, min(<int64_t> BLOCK_POINTS, points.count - at), &columns)
-            self.add_block(&columns, points.kind, points.strings)
+            with nogil:
+                points.view(at, min(<int64_t> BLOCK_POINTS, points.count - at), &columns)
+                self.add_block(&columns, points.kind, points.strings)
 
     cdef int copy_block(self, Segment segment, int64_t block) except -1:
         """Take a block of another segment over byte for byte, with the dictionary it names."""
@@ -184,6 +186,14 @@ cdef class SegmentWriter:
             self.put(segment.file.data + segment.footer.dictionary_offset[number], entry.length)
             self.copied_dictionaries[segment.file.path, number] = own
         return <uint32_t> own
+
+    cdef int choose_dictionary(self, StringTable strings) except -1:
+        """Begin another dictionary if there is none or it is full, and map these strings to it."""
+        if self.dictionary is None or self.dictionary.text_bytes > DICTIONARY_BYTES or self.dictionary.count > DICTIONARY_ENTRIES:
+            self.begin_dictionary()
+        if self.map is None or self.map.source is not strings:
+            self.map = StringMap(strings, self.dictionary)
+        return 0
 
     cdef int begin_dictionary(self) except -1:
         self.end_dictionary()
