@@ -32,6 +32,7 @@ cdef class WalFolder:
     cdef bint is_torn                       # bytes of a refused frame lie behind `position`
     cdef bint is_tight                      # the disk was full: no zeros ahead in this file
     cdef int64_t synced_seq                 # last one known to be on disk
+    cdef int64_t trimmed_seq        # newest record that `trim` said is not needed
     cdef unsigned char *buffer              # frames are put together here
     cdef int error                          # negative errno of the last outcome
     cdef const char *action
@@ -54,6 +55,7 @@ cdef class WalFolder:
     cdef Outcome rotate(self, int64_t first_seq, int64_t previous_seq) noexcept
     cdef int close(self, bint is_clean, int64_t last_seq) except -1
     cdef int finish_file(self, int64_t last_seq) except -1
+    cdef int shrink(self, int64_t last_seq) except -1
     cdef object take_error(self)
     cdef int trim(self, int64_t seq) except -1
     cdef int64_t count_bytes(self) except -1

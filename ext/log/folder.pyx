@@ -5,6 +5,7 @@ when the next frame would pass `file_bytes`; trimmed to a spare, or removed, whe
 One thread at a time writes (the leader of wal.pyx); trim and read may run beside it. Format: docs/format/wal.md.
 """
 
+import logging
 import os
 import threading
 
@@ -46,6 +47,8 @@ from tsengine.core.os.file import (
     write_at,
 )
 from tsengine.errors import CorruptionError, NotFoundError, StorageError, StorageFullError
+
+logger = logging.getLogger(__name__)
 
 cdef enum:
     PREALLOCATE_BYTES = 1 << 20     # zeros are written ahead in such steps: overwriting syncs in 2/3 of the time of appending
@@ -270,10 +273,23 @@ cdef class WalFolder:
             return 0
         try:
             if is_clean:
+                self.shrink(last_seq)
                 self.finish_file(last_seq)
         finally:
             fd, self.fd = self.fd, -1
             close_file(fd, self.path)
+        return 0
+
+    cdef int shrink(self, int64_t last_seq) except -1:
+        # A closed store has no use for files that would be written again, nor for records that nobody needs.
+        try:
+            if self.trimmed_seq >= last_seq and self.position > FILE_HEADER_BYTES:
+                if self.rotate(last_seq + 1, last_seq) == OUTCOME_DONE:
+                    self.trim(last_seq)
+            while self.spares:
+                remove_file(self.spares.pop())
+        except StorageError as error:       # only space is lost; a full disk may have no room for another file
+            logger.warning("the log keeps files that it does not need: %s", error)
         return 0
 
     cdef int finish_file(self, int64_t last_seq) except -1:
@@ -343,6 +359,7 @@ cdef class WalFolder:
 
     cdef int trim(self, int64_t seq) except -1:
         with self.trim_lock:
+            self.trimmed_seq = max(self.trimmed_seq, seq)
             is_changed = False
             freed = []
             while len(self.files) > 1 and self.files[1][0] <= seq + 1:

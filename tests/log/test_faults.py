@@ -198,8 +198,8 @@ def test_many_threads_on_a_disk_that_is_full_at_times(tmp_path, open_log):
     assert again.records == state.records
 
 
-def run_workload(folder: Path, applied: dict[int, bytes], acknowledged: dict[int, bytes]) -> None:
-    """Write, trim, rotate, recycle and reopen; keeps what was acknowledged."""
+def run_workload(folder: Path, applied: dict[int, bytes], acknowledged: dict[int, bytes], trimmed: list[int]) -> None:
+    """Write, trim, rotate, recycle and reopen; keeps what was acknowledged, and up to where it is not needed any more."""
 
     def apply(first_seq: int, records: list[bytes]) -> None:
         applied.update(enumerate(records, first_seq))
@@ -214,6 +214,7 @@ def run_workload(folder: Path, applied: dict[int, bytes], acknowledged: dict[int
                 log.wait(seq)
                 acknowledged[seq] = record
                 if i == 11:
+                    trimmed.append(seq)
                     log.trim(seq)
         finally:
             log.close()
@@ -228,14 +229,15 @@ def test_the_nth_call_fails(tmp_path, name, error, forever):
         nth += 1
         folder = tmp_path / f"{nth}"
         acknowledged: dict[int, bytes] = {}
+        trimmed = [0]
         with Faults(name, nth=nth, error=error, forever=forever, torn=True) as calls:
             try:
-                run_workload(folder, {}, acknowledged)
+                run_workload(folder, {}, acknowledged, trimmed)
             except TsengineError as caught:
                 assert not isinstance(caught, CorruptionError)
             reached = calls.matched >= nth
         found: dict[int, bytes] = {}
-        first_seq = max(1, len(acknowledged))
+        first_seq = max(len(acknowledged), trimmed[-1] + 1)
         log = LocalLog(folder, file_bytes=1500)
         log.start(first_seq - 1, lambda first, records, found=found: found.update(enumerate(records, first)))
         for seq, record in acknowledged.items():

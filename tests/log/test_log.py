@@ -263,9 +263,26 @@ def test_trim_never_takes_the_file_in_use(tmp_path, open_log):
     log, _ = open_log(tmp_path / "wal")
     log.wait(log.append(b"a"))
     log.trim(1 << 40)
+    assert list(log.read(1)) == [(1, b"a")]
+
+
+def test_close_keeps_what_was_not_trimmed_and_nothing_else(tmp_path, open_log):
+    folder = tmp_path / "wal"
+    log, _ = open_log(folder, file_bytes=1 << 20)
+    for _ in range(20):
+        log.wait(log.append(bytes(400_000)))
+    log.trim(19)
     log.close()
-    _, state = open_log(tmp_path / "wal")
-    assert state.records == {1: b"a"}
+    assert list(folder.glob("*.spare")) == []
+    assert 400_000 < sum(path.stat().st_size for path in folder.iterdir()) < 1_300_000
+    log, state = open_log(folder, 19, file_bytes=1 << 20)
+    assert state.records == {20: bytes(400_000)}
+    log.trim(20)
+    log.close()
+    (left,) = folder.iterdir()
+    assert left.stat().st_size < 100
+    log, state = open_log(folder, 20)
+    assert state.records == {} and log.append(b"next") == 21
 
 
 def test_foreign_names_are_ignored_and_drafts_removed(tmp_path, open_log):
