@@ -16,7 +16,8 @@ FLOORS: list[dict[str, str]] = [
     {
         "tsengine.errors": "",
         "tsengine.limits": "",
-        "tsengine.types": "",
+        "tsengine.where": "tsengine.errors",
+        "tsengine.types": "tsengine.where",
         "tsengine.clock": "",
         "tsengine.ids": "",
         "tsengine.rows": "tsengine.types",
@@ -58,14 +59,24 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.segment": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.segment_writer": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
-        "tsengine.core.store.scan": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment",
+        "tsengine.core.store.reduce": "",
+        "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
+        "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
+        "tsengine.core.store.scan": (
+            "tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable tsengine.core.store.points"
+            " tsengine.core.store.reduce tsengine.core.store.segment"
+        ),
+        "tsengine.core.store.page": "tsengine.core.store.points tsengine.core.store.scan",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
         "tsengine.core.store.bulk": ("tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"),
         "tsengine.core.store.merge": (
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
         ),
-        "tsengine.core.store.aggregate": "tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.segment",
+        "tsengine.core.store.aggregate": (
+            "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"
+            " tsengine.core.store.segment"
+        ),
     },
     {
         "tsengine.store": "",
@@ -86,7 +97,11 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.ingest": "",
         "tsengine.capacity": "",
         "tsengine.fleet": "",
-        "tsengine.query": "tsengine.ingest",
+        "tsengine.buckets": "",
+        "tsengine.conditions": "",
+        "tsengine.newest": "",
+        "tsengine.query": "tsengine.buckets tsengine.conditions tsengine.newest",
+        "tsengine.downsample": "tsengine.query",
         "tsengine.arguments": "tsengine.query",
         "tsengine.backup": "tsengine.log",
         "tsengine.check": "tsengine.log",
@@ -94,8 +109,10 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.arrow": "",
+        "tsengine.stream": "",
+        "tsengine.reads": "tsengine.stream",
         "tsengine.transfer.": "*",
-        "tsengine.device": "tsengine.arrow",
+        "tsengine.device": "tsengine.arrow tsengine.reads",
         "tsengine.aio": "tsengine.device tsengine.arrow",
         "tsengine": "*",
     },

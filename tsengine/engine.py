@@ -28,6 +28,7 @@ from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError
 from tsengine.fleet import Fleet
 from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
+from tsengine.newest import Newest
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
 from tsengine.store.compaction import Progress, compact_all, compact_one
@@ -96,6 +97,7 @@ class Engine(Fleet):
             opened.callback(self.registers.close)
             self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)
+            self.newest = Newest()
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)

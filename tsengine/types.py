@@ -7,6 +7,8 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from tsengine.where import Where
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Value = float | int | bool | str | None
@@ -143,6 +145,8 @@ class Filter(msgspec.Struct, frozen=True):
         ids: any of these sequences (mutable devices only).
         start_us, end_us: inclusive bounds, int64 microseconds.
         having: only points that have a value, or a location.
+        units: any of these units.
+        where: comparisons with the value.
     """
 
     variables: tuple[str, ...] | None = None
@@ -152,3 +156,5 @@ class Filter(msgspec.Struct, frozen=True):
     start_us: int | None = None
     end_us: int | None = None
     having: Literal["value", "location"] | None = None
+    units: tuple[str, ...] | None = None
+    where: Where | None = None

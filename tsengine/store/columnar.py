@@ -17,7 +17,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import NamedTuple
@@ -47,6 +47,9 @@ Interval = tuple[int, int]
 """First and last microsecond, both inside."""
 
 Source = tuple[Memtable | Segment, list[Interval]]
+
+DEVICES_KNOWN_MAX = 4_096
+"""Devices of which the store remembers their segments: some kilobytes each, and a millisecond at most to find them again."""
 
 
 class LiveSegment:
@@ -80,8 +83,50 @@ class View(NamedTuple):
     tombstones: dict[int, tuple[Tombstone, ...]]
 
 
+class Known(NamedTuple):
+    """What the live segments hold of a device; good as long as they are the same."""
+
+    live: tuple[LiveSegment, ...]
+    found: list[tuple[LiveSegment, int, int]]  # with the device's first and last time in it
+    series: frozenset[tuple[bytes, int]]  # (variable, kind)
+
+
 def new_table() -> Table:
     return Table(Memtable(), {})
+
+
+class Snapshot(NamedTuple):
+    """The points of a device at one moment: every read of one question uses the same."""
+
+    device: int
+    known: Known
+    memtables: list[Memtable]
+    tombstones: tuple[Tombstone, ...]
+
+    def sources(self, start_us: int, end_us: int) -> list[Source]:
+        """Return what may hold points within the bounds, each with the intervals that are hidden in it."""
+        found: list[Source] = [
+            (live.open(), hidden_in(live.entry.last_log_seq, self.tombstones))
+            for live, first_us, last_us in self.known.found
+            if first_us <= end_us and last_us >= start_us
+        ]
+        for memtable in self.memtables:
+            if memtable.holds(self.device, start_us, end_us):
+                found.append((memtable, hidden_in(memtable.last_log_seq, self.tombstones)))
+        return found
+
+    def series(self) -> frozenset[tuple[bytes, int]]:
+        """Return (variable, kind) of every series that may have points."""
+        return self.known.series.union(*(memtable.device_series(self.device) for memtable in self.memtables))
+
+    def unsealed_count(self) -> int:
+        """Return how many points of the device came to the memtables; it grows while the newest of them is written."""
+        return sum(memtable.device_count(self.device) for memtable in self.memtables)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Return the first and last time of the device in each source that has points of it."""
+        found = [(first_us, last_us) for _, first_us, last_us in self.known.found]
+        return found + [bounds for memtable in self.memtables if (bounds := memtable.device_bounds(self.device)) is not None]
 
 
 class ColumnarStore:
@@ -111,6 +156,7 @@ class ColumnarStore:
         self._replayed_until = self.manifest.applied_seq
         self.maintenance = threading.Lock()  # one seal or merge at a time
         self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
+        self._known: dict[int, Known] = {}
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
         for tombstone in self.manifest.tombstones():
@@ -405,17 +451,47 @@ class ColumnarStore:
 
     def sources(self, device: int, start_us: int, end_us: int) -> list[Source]:
         """Return the memtables and segments that may hold points of a device within the bounds, with what is hidden in each."""
+        return self.snapshot(device).sources(start_us, end_us)
+
+    def version(self, device: int) -> tuple[View, int | None]:
+        """Return what changes with every change of a device's points: compare the first with `is`, the second with ==."""
         view = self._view
+        return view, view.active.next_sequences.get(device)
+
+    def snapshot(self, device: int) -> Snapshot:
+        """Return what there is of a device now.
+
+        Cost: after a change of the segments, a look into the footer of each that may hold the device.
+        """
+        view = self._view
+        known = self._known.get(device)
+        if known is None or known.live is not view.segments:
+            known = self._remember(device, view.segments)
         tombstones = view.tombstones.get(device, ())
-        found: list[Source] = []
-        for live in view.segments:
-            entry = live.entry
-            if entry.first_device <= device <= entry.last_device and entry.first_us <= end_us and entry.last_us >= start_us:
-                found.append((live.open(), hidden_in(entry.last_log_seq, tombstones)))
-        for table in (*view.frozen, view.active):
-            if table.memtable.holds(device, start_us, end_us):
-                found.append((table.memtable, hidden_in(table.memtable.last_log_seq, tombstones)))
-        return found
+        return Snapshot(device, known, [table.memtable for table in (*view.frozen, view.active)], tombstones)
+
+    def _remember(self, device: int, live: tuple[LiveSegment, ...]) -> Known:
+        found: list[tuple[LiveSegment, int, int]] = []
+        series: set[tuple[bytes, int]] = set()
+        for one in live:
+            entry = one.entry
+            if not entry.first_device <= device <= entry.last_device:
+                continue
+            try:
+                segment = one.open()
+            except TsengineError:  # whoever reads its times gets the error again; others go on
+                found.append((one, entry.first_us, entry.last_us))
+                continue
+            bounds = segment.device_bounds(device)
+            if bounds is not None:
+                found.append((one, *bounds))
+                series.update(segment.device_series(device))
+        known = Known(live, found, frozenset(series))
+        if len(self._known) >= DEVICES_KNOWN_MAX:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread may have been faster
+                del self._known[next(iter(self._known))]
+        self._known[device] = known
+        return known
 
     def period_counts(self, device: int, period: str | None) -> dict[int, int]:
         """Return the points of a device in each of its periods, hidden ones left out: number of the period -> points."""

@@ -1,0 +1,51 @@
+"""Times and values of sealed blocks alone, straight into arrays: what numbers are made of, without sequences and strings."""
+
+from libc.stdint cimport int32_t, int64_t, uint8_t
+
+from tsengine.core.codec.crc32c cimport crc32c
+from tsengine.core.codec.integer cimport integer_decode
+from tsengine.core.codec.number cimport number_decode
+from tsengine.core.limits cimport KIND_NUMBER
+from tsengine.core.store.block cimport STREAM_COUNT, STREAM_TIME, STREAM_VALUE, find_streams
+from tsengine.core.store.reduce cimport reducers
+from tsengine.core.store.segment cimport Segment
+
+FAULTS = {
+    DIRECT_HEADER: "wrong header stream",
+    DIRECT_TIME: "wrong time stream",
+    DIRECT_VALUE: "wrong value stream",
+    DIRECT_ORDER: "times that are not in order or not those of its directory entry",
+}
+
+
+cdef DirectFault direct_decode(
+    const BlockSource* source, int64_t block, uint8_t kind, int64_t* time, int64_t* value
+) noexcept nogil:
+    cdef int64_t start[STREAM_COUNT]
+    cdef int64_t length[STREAM_COUNT]
+    cdef const uint8_t* data = source.data + source.footer.offset[block]
+    cdef int64_t size = source.footer.length[block], used
+    cdef int32_t n = source.footer.count[block]
+    if crc32c(data, size, 0) != source.footer.crc[block]:
+        return DIRECT_CHECKSUM
+    if not find_streams(data, size, start, length):
+        return DIRECT_HEADER
+    if time != NULL:
+        if integer_decode(data + start[STREAM_TIME], length[STREAM_TIME], time, n) != length[STREAM_TIME]:
+            return DIRECT_TIME
+        if not reducers.ascends(time, n) or time[0] != source.footer.first_time[block] or time[n - 1] != source.footer.last_time[block]:
+            return DIRECT_ORDER
+    if value != NULL:
+        if kind == KIND_NUMBER:
+            used = number_decode(data + start[STREAM_VALUE], length[STREAM_VALUE], <double*> value, n)
+        else:
+            used = integer_decode(data + start[STREAM_VALUE], length[STREAM_VALUE], value, n)
+        if used != length[STREAM_VALUE]:
+            return DIRECT_VALUE
+    return DIRECT_GOOD
+
+
+cdef int direct_raise(Segment segment, int64_t block, DirectFault fault) except -1:
+    if fault == DIRECT_CHECKSUM:
+        segment.check_block(block)
+    raise segment.damaged("block", segment.footer.offset[block], FAULTS[<int> fault])
