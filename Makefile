@@ -10,7 +10,7 @@ PYTEST := $(BIN)/python -m pytest
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked lint format annotate bench-codec bench-store bench-quick wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked lint format annotate bench-codec bench-store bench-query bench-quick wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -55,6 +55,9 @@ bench-codec: build ## time the codecs
 
 bench-store: build ## time the stores and the log
 	$(PYTEST) benches/ -k 'store or log' --benchmark-enable --benchmark-only
+
+bench-query: build ## time the queries, beside DuckDB, Parquet, SQLite, Polars; TSENGINE_BENCH_MONTHS=36 for the whole workload
+	$(PYTEST) benches/test_query.py --benchmark-enable --benchmark-only --benchmark-columns=min,median --benchmark-sort=min
 
 bench-quick: build ## time everything in benches/, a few rounds each
 	$(PYTEST) benches/ --benchmark-enable --benchmark-only --benchmark-max-time=0.2 --benchmark-min-rounds=3

@@ -108,8 +108,8 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.engine": "*",
     },
     {
-        "tsengine.arrow": "",
         "tsengine.stream": "",
+        "tsengine.arrow": "tsengine.stream",
         "tsengine.reads": "tsengine.stream",
         "tsengine.transfer.": "*",
         "tsengine.device": "tsengine.arrow tsengine.reads",

@@ -1,4 +1,4 @@
-"""Arrow in. Imported only where a table is read: pyarrow costs more than opening a store."""
+"""Arrow in, and `dataset` for a fleet out. Imported only where a table is read: pyarrow costs more than opening a store."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tsengine.core.ingest.columns import from_columns, merge_values
 from tsengine.errors import InputError
 from tsengine.limits import BATCH_POINTS
 from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT
+from tsengine.stream import dataset as dataset
 
 
 def to_table(table: Any) -> pa.Table:

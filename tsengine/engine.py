@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
-from tsengine.backup import write_backup
 from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store
 from tsengine.clock import ManualClock, SystemClock
@@ -376,6 +375,8 @@ class Engine(Fleet):
         Durability: the copy is on disk on return; it holds everything acknowledged before the call.
         """
         self.check_open()
+        from tsengine.backup import write_backup  # with shutil
+
         write_backup(self, Path(path))
 
     def check(self) -> Report:

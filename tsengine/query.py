@@ -154,8 +154,12 @@ def results(buckets: Buckets, functions: tuple[str, ...], fill: Fill) -> Aggrega
     gaps = None if fill is None or filled is None or len(filled) == 0 else Gaps(starts, filled)
     for function in functions:
         values = buckets.values(function) if filled is None else buckets.values(function)[filled]
-        is_null = np.isnan(values) if function == "stddev" else None
-        columns[function] = (values, is_null) if gaps is None else fill_gaps(values, gaps, function, fill)
+        is_null: np.ndarray | None = None
+        if gaps is not None:
+            values, is_null = fill_gaps(values, gaps, function, fill)
+        if function == "stddev":  # of one value there is none
+            is_null = np.isnan(values) if is_null is None else is_null | np.isnan(values)
+        columns[function] = values, is_null
     return Aggregate(starts if filled is None or gaps is not None else starts[filled], columns)
 
 

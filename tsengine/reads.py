@@ -195,11 +195,13 @@ class DeviceReads(ABC):
         end: Time = None,
         points: int = 1_000,
         method: Literal["lttb", "minmax"] = "lttb",
+        **conditions: Unpack[Conditions],
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return about as many points of a variable as a chart can show, as arrays like those of `read`; all of them are stored ones.
 
         Args:
             points: at most so many, at least 2.
+            start, end, conditions: as for `read`.
             method: "lttb" keeps the look of the line (largest triangles); "minmax" keeps the smallest and largest of each of
                 points / 2 equal parts of the time, so no peak is lost.
 
@@ -207,10 +209,10 @@ class DeviceReads(ABC):
 
         Raises:
             InputError: unknown method, or fewer than 2 points.
-        Cost: decodes the blocks that overlap the bounds; minmax leaves out those whose statistics say that they hold no extreme.
+        Cost: decodes the times and values of the blocks that overlap the bounds.
         """
         check_method(method, points)
-        return downsampled(self._reader, self._filter(variable, start, end), points, method)
+        return downsampled(self._reader, self._filter(variable, start, end, **conditions), points, method)
 
     def scan(
         self,

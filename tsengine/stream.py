@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Unpack
 
 import numpy as np
 import pyarrow as pa
@@ -12,6 +13,11 @@ from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.errors import InputError
 from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT, Aggregate, Reader
 from tsengine.types import Filter
+
+if TYPE_CHECKING:
+    from tsengine.device import Device
+    from tsengine.engine import Engine
+    from tsengine.reads import Conditions, Names, Time
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
 TIMES = pa.timestamp("us", "UTC")
@@ -77,9 +83,7 @@ def scan_reader(reader: Reader, filter: Filter, columns: Sequence[str] | None) -
     Raises:
         InputError: a column is unknown.
     """
-    for name in columns or ():
-        if name not in SCHEMA.names:
-            raise InputError(f"columns: unknown {name!r}; these are known: {', '.join(SCHEMA.names)}")
+    check_columns(columns or ())
     want = WANTS["value"] if columns is None or any(name.startswith("value") for name in columns) else 0
     for name in SCHEMA.names if columns is None else columns:
         want |= WANTS[WANT_OF_COLUMN[name]] if name in WANT_OF_COLUMN else 0
@@ -93,6 +97,49 @@ def scan_reader(reader: Reader, filter: Filter, columns: Sequence[str] | None) -
     schema = pa.schema([fields[name] for name in columns])
     batches = (batch for variable, scan in scans for batch in batches_of(scan, variable, reader.info.number, schema, want))
     return pa.RecordBatchReader.from_batches(schema, batches)
+
+
+def dataset(
+    db: Engine,
+    variables: Names = None,
+    start: Time = None,
+    end: Time = None,
+    columns: Sequence[str] | None = None,
+    *,
+    devices: Iterable[Device] | None = None,
+    **conditions: Unpack[Conditions],
+) -> pa.RecordBatchReader:
+    """Return the points of many devices as one stream: a column `device` (ids) and those of `Device.scan`, device by device.
+
+    Args:
+        columns: names of SCHEMA, None = all; `value` is always float64, and `value_int` has the integers as they are.
+        devices: which; None = all of the store, by name.
+        variables, start, end, conditions: as for `Device.scan`.
+
+    Each device is read as it is when the stream comes to it.
+
+    Raises:
+        InputError: unknown column.
+    """
+    names = tuple(SCHEMA.names if columns is None else columns)
+    check_columns(names)
+    schema = pa.schema([("device", TEXT_CODES), *(SCHEMA.field(name) for name in names)])
+
+    def batches() -> Iterator[pa.RecordBatch]:
+        for device in db.devices() if devices is None else devices:
+            device_id = pa.array([device.id], pa.string())
+            for batch in device.scan(variables, start, end, names, **conditions):
+                own = pa.DictionaryArray.from_arrays(pa.array(np.zeros(batch.num_rows, np.int32)), device_id)
+                cells = [own, *(batch.column(name).cast(SCHEMA.field(name).type, safe=False) for name in names)]
+                yield pa.record_batch(cells, schema=schema)
+
+    return pa.RecordBatchReader.from_batches(schema, batches())
+
+
+def check_columns(columns: Sequence[str]) -> None:
+    for name in columns:
+        if name not in SCHEMA.names:
+            raise InputError(f"columns: unknown {name!r}; these are known: {', '.join(SCHEMA.names)}")
 
 
 def batches_of(scan: SeriesScan, variable: str, device: int, schema: pa.Schema, want: int) -> Iterator[pa.RecordBatch]:

@@ -2,8 +2,10 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
+from tsengine.core.codec.integer cimport IntegerProbe
 from tsengine.core.store.direct cimport BlockSource
 from tsengine.core.store.scan cimport BlockRef, SeriesScan
+from tsengine.core.store.segment cimport SegmentFooter
 
 # What the functions that are asked for need to be known of a bucket; the count always is.
 cdef enum:
@@ -31,6 +33,9 @@ cdef class Buckets:
     cdef int64_t current                # bucket that was found last
     cdef int64_t current_start
     cdef int64_t current_end
+    cdef char* scratch                  # memory of the cells up to `last`
+    cdef int64_t scratch_bytes
+    cdef int64_t scratch_used
     # One cell a bucket; NULL where no function needs it.
     cdef int64_t* count                 # of values that are not NaN
     cdef double* sum_high               # of numbers: the rounded sum, and what the roundings lost
@@ -48,11 +53,21 @@ cdef class Buckets:
     cdef int64_t* integer_minimum
     cdef int64_t* integer_maximum
 
-    cdef void* cells(self, int64_t cell_bytes) except NULL
+    cdef int take_scratch(self, int64_t bucket_bytes) except -1
+    cdef void* cells(self, int64_t cell_bytes) noexcept
+    cdef void* own_cells(self) except NULL
     cdef int prepare_integers(self) except -1
     cdef int64_t find(self, int64_t time) noexcept nogil
     cdef int add_spans(self, SeriesScan scan) except -1
     cdef int add_direct(self, SeriesScan scan) except -1
+    cdef bint is_dense(self, const BlockSource* source, const BlockRef* ref) noexcept nogil
+    cdef void add_cuts(
+        self, const BlockSource* source, const BlockRef* ref, const IntegerProbe* probe, uint8_t kind, const int64_t* values
+    ) noexcept nogil
+    cdef bint has_halves(self, int64_t bucket, int64_t cut, const BlockRef* ref) noexcept nogil
+    cdef void add_halves(
+        self, const SegmentFooter* footer, int64_t block, int64_t bucket, const double* values, int64_t cut, int64_t n
+    ) noexcept nogil
     cdef void add_block(self, SeriesScan scan, const BlockRef* ref, bint all_finite, int64_t* times, int64_t* values) noexcept nogil
     cdef bint has_statistics(self, const BlockSource* source, const BlockRef* ref) noexcept nogil
     cdef void add_statistics(self, const BlockSource* source, int64_t block, uint8_t kind, int64_t bucket) noexcept nogil
@@ -62,6 +77,7 @@ cdef class Buckets:
     cdef void add_points(
         self, const int64_t* time, const uint64_t* sequence, const int64_t* value, int64_t n, uint8_t kind, bint all_finite
     ) noexcept nogil
+    cdef void add_sparse(self, const int64_t* time, const double* values, int64_t n) noexcept nogil
     cdef void add_numbers(self, int64_t bucket, const double* values, int64_t n) noexcept nogil
     cdef void add_odd_numbers(self, int64_t bucket, const double* values, int64_t n) noexcept nogil
     cdef void add_integers(self, int64_t bucket, const int64_t* values, int64_t n) noexcept nogil

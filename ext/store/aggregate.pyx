@@ -7,15 +7,16 @@ rounded once at the end; sums of integers are an int128. So they do not depend o
 CPU. NaN values are left out of everything, the count included.
 """
 
-from libc.math cimport INFINITY, NAN, isfinite, isnan, sqrt
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
+from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan, sqrt
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
+from tsengine.core.codec.integer cimport IntegerProbe, integer_at
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_decode, direct_raise
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_decode, direct_probe, direct_raise
 from tsengine.core.store.points cimport PointBuffer, lower_bound
 from tsengine.core.store.reduce cimport reduce_two_sum, reducers
 from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span, block_sources
@@ -28,6 +29,8 @@ from tsengine.errors import LimitError
 cdef enum:
     # Three years by the half minute. A bucket takes 24 to 200 bytes.
     BUCKETS_MAX = 4194304
+    # Memory of buckets that is kept for the next aggregate: fresh memory costs more than what is done with it.
+    SCRATCH_BYTES_MAX = 8388608
     # Values below which a plain loop is done before a vectorised one has begun.
     FEW = 16
 
@@ -69,10 +72,51 @@ cdef extern from *:
     ctypedef long long int128 "tsengine_int128"
 
 
+# Taken and given back with the GIL.
+cdef char* scratch = NULL
+cdef int64_t scratch_bytes = 0
+
+# Less than this share of the largest sum that values could have: a difference of sums has then fewer than 60 good bits.
+cdef double CANCELLED = 2.0 ** -40
+
+
 cdef inline double as_number(int64_t bits) noexcept nogil:
     cdef double number
     memcpy(&number, &bits, 8)
     return number
+
+
+cdef inline int64_t time_at(const IntegerProbe* probe, int64_t i, const BlockRef* ref) noexcept nogil:
+    """Return the time of a point, kept within those of its block: damage must not lead to a bucket that is not there."""
+    return min(max(integer_at(probe, <int32_t> i), ref.first_time), ref.last_time)
+
+
+cdef int64_t first_at(
+    const IntegerProbe* probe, int64_t low, int64_t n, int64_t first_time, int64_t last_time, int64_t time
+) noexcept nogil:
+    """Return the first place from `low` on whose time is at least this one; the time before `low` and the last are known."""
+    cdef int64_t high = n - 1, guess, middle       # the last one is: the caller knows
+    # Times mostly are a line: look around where it leads to.
+    guess = low - 1 + <int64_t> (<double> (time - first_time) / <double> (last_time - first_time) * (n - low))
+    middle = guess - 1
+    if low <= middle < high:
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    middle = guess + 2
+    if low <= middle < high:
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    while low < high:
+        middle = (low + high) // 2
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef class Buckets:
@@ -104,6 +148,10 @@ cdef class Buckets:
         self.bucket_count = bucket_count
         self.current_start = INT64_MAX
         self.current_end = INT64_MIN
+        self.take_scratch(
+            8 + (16 if self.needs & NEEDS_SUM else 0) + (16 if self.needs & NEEDS_RANGE else 0)
+            + (24 if self.needs & NEEDS_SQUARES else 0) + (2 * sizeof(End) if self.needs & NEEDS_ENDS else 0)
+        )
         self.count = <int64_t*> self.cells(8)
         if self.needs & NEEDS_SUM:
             self.sum_high = <double*> self.cells(8)
@@ -126,23 +174,44 @@ cdef class Buckets:
                 self.last[i].time = INT64_MIN
 
     def __dealloc__(self):
-        free(self.count)
-        free(self.sum_high)
-        free(self.sum_low)
-        free(self.minimum)
-        free(self.maximum)
-        free(self.weight)
-        free(self.mean)
-        free(self.squares)
-        free(self.first)
-        free(self.last)
+        global scratch, scratch_bytes
+        if scratch == NULL and self.scratch_bytes <= SCRATCH_BYTES_MAX:
+            scratch = self.scratch
+            scratch_bytes = self.scratch_bytes
+        else:
+            free(self.scratch)
         free(self.integer_high)
         free(self.integer_low)
         free(self.integer_minimum)
         free(self.integer_maximum)
 
-    cdef void* cells(self, int64_t cell_bytes) except NULL:
-        cdef void* memory = calloc(max(self.bucket_count, <int64_t> 1), cell_bytes)
+    cdef int take_scratch(self, int64_t bucket_bytes) except -1:
+        """Get zeroed memory for all cells of so many bytes a bucket."""
+        global scratch, scratch_bytes
+        cdef int64_t size = max(self.bucket_count, <int64_t> 1) * bucket_bytes
+        if scratch != NULL and scratch_bytes >= size:
+            self.scratch = scratch
+            self.scratch_bytes = scratch_bytes
+            scratch = NULL
+            memset(self.scratch, 0, size)
+            return 0
+        free(scratch)
+        scratch = NULL
+        self.scratch = <char*> calloc(1, size)
+        self.scratch_bytes = size
+        if self.scratch == NULL:
+            PyErr_NoMemory()
+        return 0
+
+    cdef void* cells(self, int64_t cell_bytes) noexcept:
+        """Return the next cells of the scratch memory."""
+        cdef void* memory = self.scratch + self.scratch_used
+        self.scratch_used += max(self.bucket_count, <int64_t> 1) * cell_bytes
+        return memory
+
+    cdef void* own_cells(self) except NULL:
+        """Return zeroed cells of 8 bytes."""
+        cdef void* memory = calloc(max(self.bucket_count, <int64_t> 1), 8)
         if memory == NULL:
             PyErr_NoMemory()
         return memory
@@ -150,11 +219,11 @@ cdef class Buckets:
     cdef int prepare_integers(self) except -1:
         cdef int64_t i
         if self.needs & NEEDS_SUM and self.integer_high == NULL:
-            self.integer_high = <int64_t*> self.cells(8)
-            self.integer_low = <int64_t*> self.cells(8)
+            self.integer_high = <int64_t*> self.own_cells()
+            self.integer_low = <int64_t*> self.own_cells()
         if self.needs & NEEDS_RANGE and self.integer_minimum == NULL:
-            self.integer_minimum = <int64_t*> self.cells(8)
-            self.integer_maximum = <int64_t*> self.cells(8)
+            self.integer_minimum = <int64_t*> self.own_cells()
+            self.integer_maximum = <int64_t*> self.own_cells()
             for i in range(self.bucket_count):
                 self.integer_minimum[i] = INT64_MAX
                 self.integer_maximum[i] = INT64_MIN
@@ -246,6 +315,7 @@ cdef class Buckets:
         cdef DirectFault fault = DIRECT_GOOD
         cdef BlockRef* ref = NULL
         cdef PointBuffer points
+        cdef IntegerProbe probe
         cdef int64_t i, left = 0
         cdef bint is_plain = scan.condition is None or scan.condition.is_bounds(scan.kind)
         # A single bucket and no edges: times tell nothing.
@@ -258,6 +328,11 @@ cdef class Buckets:
                         left += 1
                     elif self.has_statistics(&sources[ref.source], ref):
                         self.add_statistics(&sources[ref.source], ref.block, scan.kind, self.current)
+                    elif self.is_dense(&sources[ref.source], ref) and direct_probe(&sources[ref.source], ref.block, &probe):
+                        fault = direct_decode(&sources[ref.source], ref.block, scan.kind, NULL, values)
+                        if fault != DIRECT_GOOD:
+                            break
+                        self.add_cuts(&sources[ref.source], ref, &probe, scan.kind, values)
                     else:
                         fault = direct_decode(
                             &sources[ref.source], ref.block, scan.kind, times if needs_times or not ref.is_inside else NULL, values
@@ -280,6 +355,79 @@ cdef class Buckets:
         finally:
             free(sources)
         return 0
+
+    cdef bint is_dense(self, const BlockSource* source, const BlockRef* ref) noexcept nogil:
+        """Whether a block lies whole in few buckets: then its times are looked up where these are cut, and not decoded."""
+        cdef int64_t first
+        if not ref.is_whole or self.bucket_count == 1 or source.footer.flags[ref.block]:
+            return False
+        first = self.find(ref.first_time)
+        return (self.find(ref.last_time) - first) * FEW * 2 < ref.count
+
+    cdef void add_cuts(
+        self, const BlockSource* source, const BlockRef* ref, const IntegerProbe* probe, uint8_t kind, const int64_t* values
+    ) noexcept nogil:
+        """Add a block that is dense, its finite values decoded."""
+        cdef int64_t low = 0, high, bucket, time = ref.first_time
+        while low < ref.count:
+            bucket = self.find(time)
+            high = ref.count
+            if ref.last_time >= self.current_end:
+                high = first_at(probe, low + 1, ref.count, time, ref.last_time, self.current_end)
+            if self.needs & NEEDS_ENDS:
+                self.add_end(bucket, time, 0, values[low], kind)
+                self.add_end(bucket, time_at(probe, high - 1, ref), 0, values[high - 1], kind)
+            if kind != KIND_NUMBER:
+                self.add_integers(bucket, values + low, high - low)
+            elif low == 0 and self.has_halves(bucket, high, ref):
+                self.add_halves(source.footer, ref.block, bucket, <const double*> values, high, ref.count)
+                if self.needs & NEEDS_ENDS:
+                    self.add_end(bucket + 1, time_at(probe, high, ref), 0, values[high], kind)
+                    self.add_end(bucket + 1, ref.last_time, 0, values[ref.count - 1], kind)
+                return
+            else:
+                self.add_numbers(bucket, <const double*> values + low, high - low)
+            low = high
+            if low < ref.count:
+                time = time_at(probe, low, ref)
+
+    cdef bint has_halves(self, int64_t bucket, int64_t cut, const BlockRef* ref) noexcept nogil:
+        """Whether a block ends in the bucket after the one in which it begins."""
+        return cut < ref.count and not self.needs & NEEDS_SQUARES and self.find(ref.last_time) == bucket + 1
+
+    cdef void add_halves(
+        self, const SegmentFooter* footer, int64_t block, int64_t bucket, const double* values, int64_t cut, int64_t n
+    ) noexcept nogil:
+        """Add finite numbers up to `cut` to a bucket and the others to the next one, reducing the smaller part where that is enough.
+
+        What the larger part adds up to is the block's sum less that of the smaller one, and its minimum is that of the block
+        unless the smaller part has it, too.
+        """
+        cdef int64_t small = bucket if 2 * cut < n else bucket + 1, large = bucket + bucket + 1 - small
+        cdef const double* small_values = values if small == bucket else values + cut
+        cdef const double* large_values = values + cut if small == bucket else values
+        cdef int64_t small_count = cut if small == bucket else n - cut, large_count = n - small_count
+        cdef double minimum = as_number(footer.minimum[block]), maximum = as_number(footer.maximum[block])
+        cdef double high, low, rest = as_number(footer.sum_high[block]), rest_low = as_number(footer.sum_low[block])
+        self.count[small] += small_count
+        self.count[large] += large_count
+        if self.needs & NEEDS_SUM:
+            reducers.sum(small_values, small_count, &high, &low)
+            self.add_sum(small, high, low)
+            reduce_two_sum(&rest, &rest_low, -high)
+            rest_low -= low
+            # What is small beside the values that were added up has lost its last digits.
+            if not fabs(rest) >= max(fabs(minimum), fabs(maximum)) * n * CANCELLED:
+                reducers.sum(large_values, large_count, &rest, &rest_low)
+            self.add_sum(large, rest, rest_low)
+        if self.needs & NEEDS_RANGE:
+            reducers.range(small_values, small_count, &low, &high)
+            self.minimum[small] = min(self.minimum[small], low)
+            self.maximum[small] = max(self.maximum[small], high)
+            if not (low > minimum and high < maximum):
+                reducers.range(large_values, large_count, &minimum, &maximum)
+            self.minimum[large] = min(self.minimum[large], minimum)
+            self.maximum[large] = max(self.maximum[large], maximum)
 
     cdef void add_block(self, SeriesScan scan, const BlockRef* ref, bint all_finite, int64_t* times, int64_t* values) noexcept nogil:
         """Add what counts of a decoded block."""
@@ -366,6 +514,9 @@ cdef class Buckets:
         cdef int64_t low = 0, high, bucket, i
         if n and kind == KIND_NUMBER and not all_finite:
             all_finite = reducers.all_finite(<const double*> value, n)
+        if kind == KIND_NUMBER and all_finite and self.width and not self.needs & ~NEEDS_SUM and (time[n - 1] - time[0]) // self.width * FEW > n:
+            self.add_sparse(time, <const double*> value, n)
+            return
         while low < n:
             bucket = 0
             high = n
@@ -395,6 +546,29 @@ cdef class Buckets:
                         i -= 1
                     self.add_end(bucket, time[i], 0 if sequence == NULL else sequence[i], value[i], kind)
             low = high
+
+    cdef void add_sparse(self, const int64_t* time, const double* values, int64_t n) noexcept nogil:
+        """Count and add finite numbers of which few lie in the same bucket: the loop of all loops, so without calls."""
+        cdef int64_t i, bucket = self.find(time[0]), end = self.current_end, count = 0
+        cdef double high = 0, low = 0
+        cdef bint adds = self.needs & NEEDS_SUM
+        for i in range(n):
+            if time[i] >= end:
+                self.count[bucket] += count
+                if adds:
+                    self.add_sum(bucket, high, low)
+                bucket += 1
+                end += self.width
+                if time[i] >= end:
+                    bucket = self.find(time[i])
+                    end = self.current_end
+                count = 0
+                high = low = 0
+            count += 1
+            reduce_two_sum(&high, &low, values[i])
+        self.count[bucket] += count
+        if adds:
+            self.add_sum(bucket, high, low)
 
     cdef void add_numbers(self, int64_t bucket, const double* values, int64_t n) noexcept nogil:
         """Add finite numbers."""
@@ -544,7 +718,7 @@ cdef class Buckets:
     def starts(self):
         """Return the starts of all buckets, microseconds, as an int64 array."""
         if self.width:
-            return self.origin + self.width * np.arange(self.bucket_count, dtype=np.int64)
+            return np.arange(self.origin, self.origin + self.width * self.bucket_count, self.width, dtype=np.int64)
         return np.asarray(self.edges)[: self.bucket_count].copy()
 
     def values(self, function: str):
@@ -555,6 +729,7 @@ cdef class Buckets:
         """
         cdef int code = RESULTS[function]
         cdef int64_t i
+        cdef double total
         cdef double[::1] numbers
         cdef int64_t[::1] integers
         cdef bint exact = code == RESULT_COUNT or (
@@ -577,7 +752,10 @@ cdef class Buckets:
             with nogil:
                 if code == RESULT_AVG and self.integer_high == NULL:
                     for i in range(self.bucket_count):      # as `total`, but without its branches
-                        numbers[i] = (self.sum_high[i] + (self.sum_low[i] if isfinite(self.sum_high[i]) else 0)) / self.count[i]
+                        total = self.sum_high[i] + self.sum_low[i]
+                        if total != total:                  # beyond all floats, the lost part means nothing
+                            total = self.sum_high[i]
+                        numbers[i] = total / self.count[i]
                 else:
                     for i in range(self.bucket_count):
                         numbers[i] = self.number_of(code, i)

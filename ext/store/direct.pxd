@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from tsengine.core.codec.integer cimport IntegerProbe
 from tsengine.core.store.segment cimport Segment, SegmentFooter
 
 
@@ -25,6 +26,9 @@ cdef enum DirectFault:
 cdef DirectFault direct_decode(
     const BlockSource* source, int64_t block, uint8_t kind, int64_t* time, int64_t* value
 ) noexcept nogil
+
+# Set a probe of a block's times and return 1, or return 0 where they have to be decoded. The block's checksum is not looked at.
+cdef int direct_probe(const BlockSource* source, int64_t block, IntegerProbe* probe) noexcept nogil
 
 # Raise the error of a fault.
 cdef int direct_raise(Segment segment, int64_t block, DirectFault fault) except -1

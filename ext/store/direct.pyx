@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tsengine.core.codec.crc32c cimport crc32c
-from tsengine.core.codec.integer cimport integer_decode
+from tsengine.core.codec.integer cimport IntegerProbe, integer_decode, integer_probe
 from tsengine.core.codec.number cimport number_decode
 from tsengine.core.limits cimport KIND_NUMBER
 from tsengine.core.store.block cimport STREAM_COUNT, STREAM_TIME, STREAM_VALUE, find_streams
@@ -43,6 +43,15 @@ cdef DirectFault direct_decode(
         if used != length[STREAM_VALUE]:
             return DIRECT_VALUE
     return DIRECT_GOOD
+
+
+cdef int direct_probe(const BlockSource* source, int64_t block, IntegerProbe* probe) noexcept nogil:
+    cdef int64_t start[STREAM_COUNT]
+    cdef int64_t length[STREAM_COUNT]
+    cdef const uint8_t* data = source.data + source.footer.offset[block]
+    if not find_streams(data, source.footer.length[block], start, length):
+        return 0
+    return integer_probe(data + start[STREAM_TIME], length[STREAM_TIME], source.footer.count[block], probe)
 
 
 cdef int direct_raise(Segment segment, int64_t block, DirectFault fault) except -1:

@@ -87,7 +87,7 @@ class Known(NamedTuple):
     """What the live segments hold of a device; good as long as they are the same."""
 
     live: tuple[LiveSegment, ...]
-    found: list[tuple[LiveSegment, int, int]]  # with the device's first and last time in it
+    found: list[tuple[Segment | TsengineError, int, int]]  # with the device's first and last time in it; or why it cannot be read
     series: frozenset[tuple[bytes, int]]  # (variable, kind)
 
 
@@ -104,12 +104,17 @@ class Snapshot(NamedTuple):
     tombstones: tuple[Tombstone, ...]
 
     def sources(self, start_us: int, end_us: int) -> list[Source]:
-        """Return what may hold points within the bounds, each with the intervals that are hidden in it."""
-        found: list[Source] = [
-            (live.open(), hidden_in(live.entry.last_log_seq, self.tombstones))
-            for live, first_us, last_us in self.known.found
-            if first_us <= end_us and last_us >= start_us
-        ]
+        """Return what may hold points within the bounds, each with the intervals that are hidden in it.
+
+        Raises:
+            CorruptionError, StorageError: a segment of these times cannot be read.
+        """
+        found: list[Source] = []
+        for segment, first_us, last_us in self.known.found:
+            if first_us <= end_us and last_us >= start_us:
+                if isinstance(segment, TsengineError):
+                    raise segment
+                found.append((segment, hidden_in(segment.last_log_seq, self.tombstones)))
         for memtable in self.memtables:
             if memtable.holds(self.device, start_us, end_us):
                 found.append((memtable, hidden_in(memtable.last_log_seq, self.tombstones)))
@@ -471,22 +476,26 @@ class ColumnarStore:
         return Snapshot(device, known, [table.memtable for table in (*view.frozen, view.active)], tombstones)
 
     def _remember(self, device: int, live: tuple[LiveSegment, ...]) -> Known:
-        found: list[tuple[LiveSegment, int, int]] = []
+        found: list[tuple[Segment | TsengineError, int, int]] = []
         series: set[tuple[bytes, int]] = set()
+        is_whole = True
         for one in live:
             entry = one.entry
             if not entry.first_device <= device <= entry.last_device:
                 continue
             try:
                 segment = one.open()
-            except TsengineError:  # whoever reads its times gets the error again; others go on
-                found.append((one, entry.first_us, entry.last_us))
+            except TsengineError as error:  # for whoever reads its times; others go on
+                found.append((error, entry.first_us, entry.last_us))
+                is_whole = False
                 continue
             bounds = segment.device_bounds(device)
             if bounds is not None:
-                found.append((one, *bounds))
+                found.append((segment, *bounds))
                 series.update(segment.device_series(device))
         known = Known(live, found, frozenset(series))
+        if not is_whole:
+            return known  # the next read tries again
         if len(self._known) >= DEVICES_KNOWN_MAX:
             with suppress(KeyError, StopIteration, RuntimeError):  # another thread may have been faster
                 del self._known[next(iter(self._known))]
