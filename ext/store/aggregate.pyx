@@ -514,9 +514,10 @@ cdef class Buckets:
         cdef int64_t low = 0, high, bucket, i
         if n and kind == KIND_NUMBER and not all_finite:
             all_finite = reducers.all_finite(<const double*> value, n)
-        if kind == KIND_NUMBER and all_finite and self.width and not self.needs & ~NEEDS_SUM and (time[n - 1] - time[0]) // self.width * FEW > n:
-            self.add_sparse(time, <const double*> value, n)
-            return
+        if kind == KIND_NUMBER and all_finite and self.width and not self.needs & ~NEEDS_SUM:
+            if (time[n - 1] - time[0]) // self.width * FEW > n:
+                self.add_sparse(time, <const double*> value, n)
+                return
         while low < n:
             bucket = 0
             high = n
