@@ -178,21 +178,23 @@ def column_out(names: pa.Array, device: int, points: PointBuffer, field: pa.Fiel
                 return pa.nulls(count, field.type)
             return dictionary_out(*points.text_codes())
         case "unit" | "metadata":
-            return dictionary_out(*points.string_codes(field.name))
+            found = points.string_codes(field.name)
+            return pa.nulls(count, field.type) if found is None else dictionary_out(*found)
         case "group" | "id":
             offsets, data = points.hex_texts(device, field.name == "id")
             return pa.StringArray.from_buffers(count, pa.py_buffer(offsets), pa.py_buffer(data))
         case _:
-            values = points.degrees()[int(field.name == "lng")]
+            degrees = points.degrees()
+            if degrees is None:
+                return pa.nulls(count, field.type)
+            values = degrees[int(field.name == "lng")]
             return pa.array(values, mask=np.isnan(values))
 
 
 def dictionary_out(codes: np.ndarray, texts: list[bytes]) -> pa.Array:
     """Return a dictionary array of the texts that codes (-1 = none) use; the others may be of another column."""
-    used = np.zeros(len(texts) + 1, bool)
-    used[codes] = True  # the last cell stands for -1
-    packed = np.cumsum(used) - 1
-    is_null = codes < 0 if used[-1] else None
-    indices = pa.array(packed[codes].astype(np.int32), mask=is_null)
-    names = [text.decode() for text, is_used in zip(texts, used[:-1], strict=True) if is_used]
+    used = np.bincount(codes + 1, minlength=len(texts) + 1) > 0  # the first cell stands for -1
+    packed = (np.cumsum(used[1:]) - 1).astype(np.int32)
+    indices = pa.array(packed[codes], mask=codes < 0 if used[0] else None)
+    names = [text.decode() for text, is_used in zip(texts, used[1:], strict=True) if is_used]
     return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))

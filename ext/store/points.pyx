@@ -350,12 +350,22 @@ cdef class PointBuffer:
         return result
 
     def string_codes(self, column: str):
-        """Return (codes, list of bytes) of the unit or metadata: int64 arrays, -1 = none."""
+        """Return (codes, list of bytes) of the unit or metadata: int64 arrays, -1 = none. None if no point has any."""
         cdef const uint32_t* cells = self.unit if column == "unit" else self.metadata
+        cdef int64_t i = 0
+        while i < self.count and cells[i] == 0:
+            i += 1
+        if i == self.count:
+            return None
         return copied(cells, self.count, np.uint32).astype(np.int64) - 1, [self.strings[i] for i in range(len(self.strings))]
 
     def degrees(self):
-        """Return (latitudes, longitudes) as float64 arrays, NaN = none."""
+        """Return (latitudes, longitudes) as float64 arrays, NaN = none; or None if no point has a location."""
+        cdef int64_t i = 0
+        while i < self.count and isnan(self.location[i].lat):
+            i += 1
+        if i == self.count:
+            return None
         both = copied(self.location, self.count * 2, np.float64)
         return both[0::2].copy(), both[1::2].copy()
 

@@ -368,6 +368,8 @@ cdef class SeriesScan:
         cdef PointBuffer run
         cdef Columns columns
         cdef StringMap map
+        if points is not None:
+            points.reserve(min(<int64_t> at_least, self.point_count) + BLOCK_POINTS)       # growing it would copy it, again and again
         while points is not None and points.count < <int64_t> at_least:
             run = self.next_run()
             if run is None:
