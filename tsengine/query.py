@@ -23,7 +23,7 @@ from tsengine.core import batch
 from tsengine.core.ingest.columns import from_points
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.memtable import Memtable
-from tsengine.core.store.page import Page
+from tsengine.core.store.page import Page, ends
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan, plan
 from tsengine.errors import InputError
@@ -239,11 +239,11 @@ class ColumnarReader(Reader):
         if not is_complete and (names is None or any(name not in known for name in names)):
             # All that were asked for, also those that are known: they are to be of one moment.
             found = self._find_ends(Filter(variables=names), oldest)
-            ends: dict[str, Point | None] = dict(sorted(found.items())) if names is None else {name: found.get(name) for name in names}
-            self._newest.put(key, Entry(version, kept_from_us, ends if names is None else {**known, **ends}, names is None))
+            asked: dict[str, Point | None] = dict(sorted(found.items())) if names is None else {name: found.get(name) for name in names}
+            self._newest.put(key, Entry(version, kept_from_us, asked if names is None else {**known, **asked}, names is None))
         else:
-            ends = known
-        return [copied(point) for point in (ends.values() if names is None else map(ends.get, names)) if point is not None]
+            asked = known
+        return [copied(point) for point in (asked.values() if names is None else map(asked.get, names)) if point is not None]
 
     def _find_ends(self, filter: Filter, oldest: bool) -> dict[str, Point]:
         """Return the end of each variable that has points of a filter."""
@@ -260,9 +260,7 @@ class ColumnarReader(Reader):
         names = {name.decode() for name, _ in snapshot.series()} if filter.variables is None else set(filter.variables)
         for low_us, high_us in parts:
             scans = self.plan(snapshot, filter, low_us, high_us, WANTS["all"], not oldest)
-            for name, lanes in groupby(scans, key=itemgetter(0)):
-                if name not in found and (points := Page(list(lanes), not oldest).points(self.info.number, 1)):
-                    found[name] = points[0]
+            found |= ends(scans, not oldest, self.info.number)
             if found.keys() >= names:
                 break
             filter = msgspec.structs.replace(filter, variables=tuple(names - found.keys()))

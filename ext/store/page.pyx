@@ -165,6 +165,23 @@ cdef class Page:
         return result
 
 
+def ends(scans: list, reverse: bool, device: int) -> dict:
+    """Return the first point, in the direction of the scans, of each variable that has one: name -> Point."""
+    cdef PointMaker maker = PointMaker(device)
+    cdef dict result = {}
+    cdef int64_t low = 0, high
+    cdef Page page
+    while low < len(scans):
+        high = low + 1
+        while high < len(scans) and scans[high][0] == scans[low][0]:
+            high += 1
+        page = Page(scans[low:high], reverse)
+        if page.settle():
+            result[scans[low][0]] = maker.make(<str> scans[low][0], <PointBuffer> page.runs[page.heap.number], page.index(page.heap))
+        low = high
+    return result
+
+
 cdef class PointMaker:
     def __cinit__(self, uint32_t device):
         cdef int i

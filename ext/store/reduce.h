@@ -30,6 +30,12 @@ typedef struct {
 typedef double reduce_four __attribute__((vector_size(32)));
 typedef double reduce_four_loose __attribute__((vector_size(32), aligned(8), may_alias));
 
+typedef int64_t reduce_mask __attribute__((vector_size(32)));
+
+#define REDUCE_LOAD(at) (*(const reduce_four_loose *)(at))
+/* mask ? a : b, lane by lane. */
+#define REDUCE_CHOOSE(mask, a, b) ((reduce_four)(((mask) & (reduce_mask)(a)) | (~(mask) & (reduce_mask)(b))))
+
 static inline void reduce_two_sum(double *high, double *low, double value) {
     double before = *high, total = before + value, part = total - before;
     *low += (before - (total - part)) + (value - part);

@@ -5,7 +5,7 @@ static void REDUCE(sum)(const double *values, int64_t n, double *high, double *l
     reduce_four sum0 = {0}, sum1 = {0}, lost0 = {0}, lost1 = {0};
     int64_t i = 0;
     for (; i + REDUCE_LANES <= n; i += REDUCE_LANES) {
-        reduce_four value0 = *(const reduce_four_loose *)(values + i), value1 = *(const reduce_four_loose *)(values + i + 4);
+        reduce_four value0 = REDUCE_LOAD(values + i), value1 = REDUCE_LOAD(values + i + 4);
         reduce_four total0 = sum0 + value0, part0 = total0 - sum0, total1 = sum1 + value1, part1 = total1 - sum1;
         lost0 += (sum0 - (total0 - part0)) + (value0 - part0);
         lost1 += (sum1 - (total1 - part1)) + (value1 - part1);
@@ -30,26 +30,30 @@ static void REDUCE(sum)(const double *values, int64_t n, double *high, double *l
 #define LARGER(a, b) ((a) > (b) ? (a) : (b))
 
 static void REDUCE(range)(const double *values, int64_t n, double *low, double *high) {
-    double lows[REDUCE_LANES], highs[REDUCE_LANES];
+    double smallest = values[0], largest = values[0];
     int64_t i = 0;
-    for (int lane = 0; lane < REDUCE_LANES; lane++)
-        lows[lane] = highs[lane] = values[0];
-    for (; i + REDUCE_LANES <= n; i += REDUCE_LANES)
-        for (int lane = 0; lane < REDUCE_LANES; lane++) {
-            double value = values[i + lane];
-            lows[lane] = SMALLER(value, lows[lane]);
-            highs[lane] = LARGER(value, highs[lane]);
+    if (n >= REDUCE_LANES) {
+        reduce_four low0 = REDUCE_LOAD(values), low1 = REDUCE_LOAD(values + 4), high0 = low0, high1 = low1;
+        for (i = REDUCE_LANES; i + REDUCE_LANES <= n; i += REDUCE_LANES) {
+            reduce_four value0 = REDUCE_LOAD(values + i), value1 = REDUCE_LOAD(values + i + 4);
+            low0 = REDUCE_CHOOSE(value0 < low0, value0, low0);
+            low1 = REDUCE_CHOOSE(value1 < low1, value1, low1);
+            high0 = REDUCE_CHOOSE(value0 > high0, value0, high0);
+            high1 = REDUCE_CHOOSE(value1 > high1, value1, high1);
         }
+        low0 = REDUCE_CHOOSE(low1 < low0, low1, low0);
+        high0 = REDUCE_CHOOSE(high1 > high0, high1, high0);
+        for (int lane = 0; lane < 4; lane++) {
+            smallest = SMALLER(low0[lane], smallest);
+            largest = LARGER(high0[lane], largest);
+        }
+    }
     for (; i < n; i++) {
-        lows[0] = SMALLER(values[i], lows[0]);
-        highs[0] = LARGER(values[i], highs[0]);
+        smallest = SMALLER(values[i], smallest);
+        largest = LARGER(values[i], largest);
     }
-    for (int lane = 1; lane < REDUCE_LANES; lane++) {
-        lows[0] = SMALLER(lows[lane], lows[0]);
-        highs[0] = LARGER(highs[lane], highs[0]);
-    }
-    *low = lows[0];
-    *high = highs[0];
+    *low = smallest;
+    *high = largest;
 }
 
 static double REDUCE(squares)(const double *values, int64_t n, double mean) {
@@ -87,8 +91,15 @@ static int32_t REDUCE(all_finite)(const double *values, int64_t n) {
 }
 
 static int64_t REDUCE(between)(const double *values, int64_t n, double low, double high) {
-    int64_t count = 0;
-    for (int64_t i = 0; i < n; i++)
+    reduce_four lows = {low, low, low, low}, highs = {high, high, high, high};
+    reduce_mask counts = {0};
+    int64_t i = 0, count;
+    for (; i + 4 <= n; i += 4) {
+        reduce_four value = REDUCE_LOAD(values + i);
+        counts -= (value >= lows) & (value <= highs);
+    }
+    count = counts[0] + counts[1] + counts[2] + counts[3];
+    for (; i < n; i++)
         count += (values[i] >= low) & (values[i] <= high);
     return count;
 }
