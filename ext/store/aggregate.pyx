@@ -16,7 +16,7 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.codec.integer cimport IntegerProbe, integer_at
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_decode, direct_probe, direct_raise
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_probe, direct_raise
 from tsengine.core.store.points cimport PointBuffer, lower_bound
 from tsengine.core.store.reduce cimport reduce_two_sum, reducers
 from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span, block_sources
@@ -318,6 +318,7 @@ cdef class Buckets:
         cdef IntegerProbe probe
         cdef int64_t i, left = 0
         cdef bint is_plain = scan.condition is None or scan.condition.is_bounds(scan.kind)
+        cdef bint counts_only = self.needs == 0 and self.bucket_count == 1 and scan.kind == KIND_NUMBER and scan.condition is not None
         # A single bucket and no edges: times tell nothing.
         cdef bint needs_times = self.bucket_count > 1 or self.needs & NEEDS_ENDS
         try:
@@ -328,6 +329,12 @@ cdef class Buckets:
                         left += 1
                     elif self.has_statistics(&sources[ref.source], ref):
                         self.add_statistics(&sources[ref.source], ref.block, scan.kind, self.current)
+                    elif counts_only and ref.is_inside:
+                        fault = direct_between(
+                            &sources[ref.source], ref.block, scan.condition.number_low, scan.condition.number_high, self.count
+                        )
+                        if fault != DIRECT_GOOD:
+                            break
                     elif self.is_dense(&sources[ref.source], ref) and direct_probe(&sources[ref.source], ref.block, &probe):
                         fault = direct_decode(&sources[ref.source], ref.block, scan.kind, NULL, values)
                         if fault != DIRECT_GOOD:
@@ -437,12 +444,6 @@ cdef class Buckets:
             low = lower_bound(times, ref.count, scan.start)
             high = lower_bound(times, ref.count, scan.end + 1) if scan.end < INT64_MAX else ref.count
         if not ref.is_whole and scan.condition is not None:
-            if self.needs == 0 and self.bucket_count == 1 and scan.kind == KIND_NUMBER:
-                # Only how many: NaN is within no bounds.
-                self.count[0] += reducers.between(
-                    <const double*> values + low, high - low, scan.condition.number_low, scan.condition.number_high
-                )
-                return
             at = low
             for i in range(low, high):
                 times[at] = times[i]

@@ -27,6 +27,11 @@ cdef DirectFault direct_decode(
     const BlockSource* source, int64_t block, uint8_t kind, int64_t* time, int64_t* value
 ) noexcept nogil
 
+# Add to `count` how many numbers of a block are within inclusive bounds (NaN is not); decimals are compared as integers.
+cdef DirectFault direct_between(
+    const BlockSource* source, int64_t block, double low, double high, int64_t* count
+) noexcept nogil
+
 # Set a probe of a block's times and return 1, or return 0 where they have to be decoded. The block's checksum is not looked at.
 cdef int direct_probe(const BlockSource* source, int64_t block, IntegerProbe* probe) noexcept nogil
 

@@ -1,11 +1,12 @@
 """Times and values of sealed blocks alone, straight into arrays: what numbers are made of, without sequences and strings."""
 
+from libc.math cimport INFINITY, nextafter
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.integer cimport IntegerProbe, integer_decode, integer_probe
-from tsengine.core.codec.number cimport number_decode
-from tsengine.core.limits cimport KIND_NUMBER
+from tsengine.core.codec.number cimport decimal_from, number_decode, number_decode_integers
+from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
 from tsengine.core.store.block cimport STREAM_COUNT, STREAM_TIME, STREAM_VALUE, find_streams
 from tsengine.core.store.reduce cimport reducers
 from tsengine.core.store.segment cimport Segment
@@ -42,6 +43,30 @@ cdef DirectFault direct_decode(
             used = integer_decode(data + start[STREAM_VALUE], length[STREAM_VALUE], value, n)
         if used != length[STREAM_VALUE]:
             return DIRECT_VALUE
+    return DIRECT_GOOD
+
+
+cdef DirectFault direct_between(
+    const BlockSource* source, int64_t block, double low, double high, int64_t* count
+) noexcept nogil:
+    cdef int64_t start[STREAM_COUNT]
+    cdef int64_t length[STREAM_COUNT]
+    cdef int64_t[BLOCK_POINTS] cells
+    cdef const uint8_t* data = source.data + source.footer.offset[block]
+    cdef int64_t size = source.footer.length[block]
+    cdef int32_t n = source.footer.count[block], exponent
+    if crc32c(data, size, 0) != source.footer.crc[block]:
+        return DIRECT_CHECKSUM
+    if not find_streams(data, size, start, length):
+        return DIRECT_HEADER
+    if number_decode_integers(data + start[STREAM_VALUE], length[STREAM_VALUE], cells, n, &exponent) == length[STREAM_VALUE]:
+        count[0] += reducers.integer_between(
+            cells, n, decimal_from(low, exponent), decimal_from(nextafter(high, INFINITY), exponent) - 1
+        )
+        return DIRECT_GOOD
+    if number_decode(data + start[STREAM_VALUE], length[STREAM_VALUE], <double*> cells, n) != length[STREAM_VALUE]:
+        return DIRECT_VALUE
+    count[0] += reducers.between(<double*> cells, n, low, high)
     return DIRECT_GOOD
 
 

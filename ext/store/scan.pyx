@@ -13,7 +13,7 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_BOOLEAN, KIND_NONE, KIND_NUMBER, KIND_TEXT
 from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_decode, direct_raise
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
 from tsengine.core.store.reduce cimport reducers
@@ -414,11 +414,12 @@ cdef class SeriesScan:
                     total += ref.count
                 elif source.footer != NULL and ref.is_inside and is_bounds:
                     with nogil:
-                        fault = direct_decode(source, ref.block, self.kind, NULL, cells)
-                        if fault == DIRECT_GOOD and self.kind == KIND_NUMBER:
-                            total += reducers.between(<double*> cells, ref.count, self.condition.number_low, self.condition.number_high)
-                        elif fault == DIRECT_GOOD:
-                            total += reducers.integer_between(cells, ref.count, self.condition.integer_low, self.condition.integer_high)
+                        if self.kind == KIND_NUMBER:
+                            fault = direct_between(source, ref.block, self.condition.number_low, self.condition.number_high, &total)
+                        else:
+                            fault = direct_decode(source, ref.block, self.kind, NULL, cells)
+                            if fault == DIRECT_GOOD:
+                                total += reducers.integer_between(cells, ref.count, self.condition.integer_low, self.condition.integer_high)
                 elif source.footer != NULL and not source.has_hidden and self.condition is None:
                     with nogil:
                         fault = direct_decode(source, ref.block, self.kind, cells, NULL)

@@ -359,6 +359,32 @@ def test_aggregates(
         assert at == len(table)
 
 
+@pytest.mark.parametrize("digits", [0, 1, 3, 14, None])
+def test_counts_at_and_beside_stored_values(tmp_path: Any, digits: int | None) -> None:
+    """Decimals are compared as integers: a bound one unit in the last place off a value has to tell."""
+    generator = np.random.default_rng(digits)
+    numbers = generator.normal(0, 0.5 if digits == 14 else 3, 5_000)
+    numbers = numbers if digits is None else np.round(numbers, digits)
+    with stored(tmp_path, []) as (device, _):
+        device.append_columns("t", NOW_US - np.arange(5_000) * 1_000_000, numbers)
+        device._engine.seal()
+        for at in generator.choice(numbers, 60):
+            for bound in (float(at), math.nextafter(at, math.inf), math.nextafter(at, -math.inf), at + 0.05):
+                tests = {
+                    "gt": numbers > bound,
+                    "gte": numbers >= bound,
+                    "lt": numbers < bound,
+                    "lte": numbers <= bound,
+                    "eq": numbers == bound,
+                }
+                for operator, meeting in tests.items():
+                    expected = int(meeting.sum())
+                    assert device.count("t", where={operator: bound}) == expected
+                    assert sum(device.aggregate("t", "count", where={operator: bound}).column("count").to_pylist()) == expected
+        assert device.count("t", where={"gt": -math.inf, "lte": math.inf}) == 5_000
+        assert device.count("t", where={"gt": math.inf}) == device.count("t", where={"lt": -math.inf}) == 0
+
+
 def test_gaps_are_filled_as_asked(tmp_path: Any) -> None:
     with stored(tmp_path, []) as (device, _):
         at = [NOW_US // HOUR_US * HOUR_US + n * HOUR_US for n in range(8)]
@@ -493,6 +519,32 @@ def test_a_device_is_an_arrow_stream(tmp_path: Any) -> None:
 def test_bad_arguments_are_named(tmp_path: Any, call: Any, text: str) -> None:
     with stored(tmp_path, [[{"variable": "t", "value": 1.0, "time": NOW_US}]]) as (device, _), pytest.raises(InputError, match=text):
         call(device)
+
+
+@pytest.mark.parametrize("scale", [1.0, 1e300, 1e-300])
+@pytest.mark.parametrize("every", ["1h", "1d"])
+def test_sums_of_cut_blocks_that_cancel(tmp_path: Any, scale: float, every: str) -> None:
+    """A block cut in two has one half told by its statistics: not where the other half is huge beside it."""
+    numbers = (
+        scale * np.concatenate([[1e18, -1e18] * 350, np.linspace(1, 2, 324)])
+        if scale < 1e299
+        else np.array([1e300, -1e300] * 350 + [1.25] * 324)
+    )
+    step = 5_000_000 if every == "1h" else 120_000_000
+    start = NOW_US // DAY_US * DAY_US - 700 * step
+    with stored(tmp_path, []) as (device, model):
+        model.append([{"variable": "t", "value": float(n), "time": start + i * step} for i, n in enumerate(numbers)])
+        device.append_columns("t", start + np.arange(1_024) * step, numbers)
+        device._engine.seal()
+        table = device.aggregate("t", ["sum", "min", "max"], every).to_pylist()
+        buckets: dict[datetime, list[dict[str, Any]]] = {}
+        for item in model.select("t", None, None, {}):
+            buckets.setdefault(bucket_start(item["time"], every, "UTC"), []).append(item)
+        assert [row["time"] for row in table] == list(buckets)
+        for row, items in zip(table, buckets.values(), strict=True):
+            inside = [item["value"] for item in items]
+            assert row["sum"] == math.fsum(inside)
+            assert (row["min"], row["max"]) == (min(inside), max(inside))
 
 
 def test_what_is_not_there_is_empty_and_no_error(tmp_path: Any) -> None:
