@@ -215,8 +215,10 @@ def test_fresh_process(benchmark: BenchmarkFixture, store: Path, tmp_path: Path,
     copy = shutil.copytree(store, tmp_path / "db")  # this process has the store open
     code = f"import sys, numpy\n{call}\nassert 'pyarrow' not in sys.modules"
 
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
     def run() -> None:
-        subprocess.run([sys.executable, "-c", code, str(copy)], check=True)
+        subprocess.run([sys.executable, "-c", code, str(copy)], check=True, env=environment)
 
     benchmark.group = "fresh process"
     benchmark.name = f"numpy and: {call}"

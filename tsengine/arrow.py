@@ -172,7 +172,8 @@ def value_columns(table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
     kind = np.zeros(table.num_rows, np.uint8)
     bits = np.zeros(table.num_rows, np.int64)
     texts: list[str] = []
-    for name in ("value", "value_bool", "value_text"):
+    integers = column_of(table, "value_int")
+    for name in ("value", "value_int", "value_bool", "value_text"):
         column = column_of(table, name)
         if column is None or column.null_count == len(column):
             continue
@@ -184,12 +185,16 @@ def value_columns(table: pa.Table) -> tuple[np.ndarray, np.ndarray, list[str]]:
                 raise InputError(f"column 'value_bool' must be boolean, not {column.type}")
             cells = pc.fill_null(column, False).to_numpy(zero_copy_only=False).astype(np.int64)
             is_valid, code = valid(column), KIND_BOOLEAN
+        elif name == "value_int" and not pa.types.is_integer(column.type):
+            raise InputError(f"column 'value_int' must be integers, not {column.type}")
         elif pa.types.is_integer(column.type):
             cells, is_valid, code = cells_of(column.cast(pa.int64()), np.int64), valid(column), KIND_INTEGER
         elif pa.types.is_floating(column.type):
             cells, is_valid, code = cells_of(column.cast(pa.float64()), np.float64), valid(column), KIND_NUMBER
         else:
             raise InputError(f"column 'value' must be a number, not {column.type}; text goes into 'value_text', booleans into 'value_bool'")
+        if name == "value" and integers is not None:  # `value` has them, too, as floats: see tsengine.stream
+            is_valid = is_valid & ~valid(integers)
         clash = merge_values(kind, bits, cells, is_valid.view(np.uint8), code)
         if clash >= 0:
             raise InputError(f"row {clash} has two values")

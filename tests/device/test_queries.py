@@ -483,6 +483,15 @@ def test_a_device_is_an_arrow_stream(tmp_path: Any) -> None:
         assert pa.table(device.scan("b")).column("value").to_pylist() == [2**60 + 1]
 
 
+def test_integers_beside_floats_survive_the_way_through_arrow(tmp_path: Any) -> None:
+    items = [{"variable": "a", "value": value, "time": NOW_US + i} for i, value in enumerate([1.5, 2**60 + 1, 3, 4.0, True, "x", None])]
+    with stored(tmp_path / "one", [items]) as (device, _), stored(tmp_path / "two", []) as (other, _):
+        assert other.append_arrow(device) == 7
+        assert [same(point.value) for point in other.points(order="asc")] == [same(item["value"]) for item in items]
+        with pytest.raises(InputError, match="value_int"):
+            other.append_arrow(pa.table({"variable": ["a"], "time": [NOW_US], "value_int": [1.5]}))
+
+
 @pytest.mark.parametrize(
     ("call", "text"),
     [
