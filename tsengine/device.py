@@ -12,10 +12,11 @@ from tsengine import commands, ids
 from tsengine.arguments import to_bits, to_count, to_times
 from tsengine.core import batch
 from tsengine.core.ingest.columns import from_columns, from_points
+from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, LimitError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
 from tsengine.limits import BATCH_POINTS, BULK_POINTS, REGISTERS_PER_DEVICE
-from tsengine.query import ColumnarReader, Reader, RegisterReader, point_of_row
+from tsengine.query import ColumnarReader, Reader, RegisterReader
 from tsengine.reads import DeviceReads, Names, Time
 from tsengine.store.period import chunk_bounds, chunk_id, kept_from, parse_chunk_id
 from tsengine.types import Chunk, DeviceInfo, Order, Point, Value, to_datetime
@@ -264,7 +265,7 @@ class Device(DeviceReads):
         row = self._engine.registers.get(self.number, found[1]) if found and found[0] == self.number else None
         if row is None:
             raise NotFoundError(f"the device has no register {id!r}")
-        return point_of_row(self.number, row)
+        return points_of_rows([row], self.number)[0]
 
     def edit(self, items: Iterable[dict[str, Any]]) -> int:
         """Change registers: each item has an `id` and the fields to replace, all or none; return how many were found.

@@ -11,19 +11,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import msgspec
 import numpy as np
 
-from tsengine import ids
 from tsengine.buckets import Fill, Gaps, check_fill, check_functions, fill_gaps, make_buckets, parse_every, parse_zone
 from tsengine.conditions import condition_of
 from tsengine.core import batch
 from tsengine.core.ingest.columns import from_points
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.memtable import Memtable
-from tsengine.core.store.page import Page, ends
+from tsengine.core.store.page import Page, ends, points_of_rows
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan, plan
 from tsengine.errors import InputError
@@ -32,12 +31,10 @@ from tsengine.rows import Row
 from tsengine.store.columnar import ColumnarStore, Known, Snapshot
 from tsengine.store.period import TIME_MAX_US, TIME_MIN_US, kept_from
 from tsengine.store.registers import Registers
-from tsengine.types import DeviceInfo, Filter, Location, Order, Point, to_datetime
+from tsengine.types import DeviceInfo, Filter, Order, Point
 
 KIND_NONE, KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN, KIND_TEXT = range(5)
 NUMERIC_KINDS = (KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN)
-
-decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class Reader(ABC):
@@ -272,7 +269,7 @@ class ColumnarReader(Reader):
         for name, parts in groupby(self.scans(filter, WANTS["all"]), key=itemgetter(0)):
             rows = Page(list(parts), False).rows(self.info.number, None)
             if rows:
-                found[name] = point_of_row(self.info.number, choose(rows, key=lambda row: row.sequence))
+                (found[name],) = points_of_rows([choose(rows, key=lambda row: row.sequence)], self.info.number)
         return [found[name] for name in filter.variables or found if name in found]
 
 
@@ -292,7 +289,7 @@ class RegisterReader(Reader):
 
     def points(self, filter: Filter, order: Order, limit: int | None, skip: int = 0) -> list[Point]:
         rows = self._store.query(self.info.number, filter, order=order, limit=limit, skip=skip)
-        return [point_of_row(self.info.number, row) for row in rows]
+        return points_of_rows(rows, self.info.number)
 
     def count(self, filter: Filter) -> int:
         return self._store.count(self.info.number, filter)
@@ -300,7 +297,7 @@ class RegisterReader(Reader):
     def ends(self, filter: Filter, *, oldest: bool, by: Literal["time", "insert"]) -> list[Point]:
         names = self.variables() if filter.variables is None else filter.variables
         rows = (self._store.newest(self.info.number, name, filter, oldest=oldest, by=by) for name in names)
-        return [point_of_row(self.info.number, row) for row in rows if row is not None]
+        return points_of_rows([row for row in rows if row is not None], self.info.number)
 
 
 def windows(snapshot: Snapshot, start_us: int, end_us: int, reverse: bool) -> Iterator[tuple[int, int]]:
@@ -332,21 +329,6 @@ def is_only_variables(filter: Filter) -> bool:
 def refuse_ids(filter: Filter) -> None:
     if filter.ids is not None:
         raise InputError("Filter using ID(s) is not supported on Immutable Storage Type")
-
-
-def point_of_row(device: int, row: Row) -> Point:
-    """Return a row as a read gives it out."""
-    return Point(
-        row.variable,
-        row.value,
-        to_datetime(row.time_us),
-        row.unit,
-        row.group,
-        None if row.lat is None or row.lng is None else Location(row.lat, row.lng),
-        None if row.metadata is None else decode_json(row.metadata),
-        ids.point_id(device, row.sequence),
-        to_datetime(row.received_us),
-    )
 
 
 def memtable_of(device: int, rows: list[Row]) -> Memtable:

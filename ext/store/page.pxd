@@ -39,12 +39,14 @@ cdef class PointMaker:
     cdef char[24] id_text
     cdef int64_t day                # date below
     cdef int year, month, dom
-    cdef int64_t received           # seconds of `created_at`
+    cdef int64_t received           # time of `created_at`
     cdef object created_at
     cdef GroupCell group_cell       # of `group`; its low is the request's first sequence for automatic groups
     cdef uint64_t group_sequence
     cdef object group
 
     cdef object moment(self, int64_t time)
+    cdef object moment_of_receipt(self, int64_t time)
+    cdef object id_of(self, uint64_t sequence)
     cdef object group_of(self, PointBuffer points, int64_t i)
     cdef object make(self, str variable, PointBuffer points, int64_t i)

@@ -182,12 +182,32 @@ def ends(scans: list, reverse: bool, device: int) -> dict:
     return result
 
 
+def points_of_rows(rows: list, device: int) -> list:
+    """Return rows of one device as Points."""
+    cdef PointMaker maker = PointMaker(device)
+    cdef list result = []
+    for sequence, time, variable, value, unit, group, lat, lng, metadata, received in rows:
+        result.append(
+            Point(
+                variable,
+                value,
+                maker.moment(time),
+                unit,
+                group,
+                None if lat is None or lng is None else Location(lat, lng),
+                None if metadata is None else decode_json(metadata),
+                maker.id_of(sequence),
+                maker.moment_of_receipt(received),
+            )
+        )
+    return result
+
+
 cdef class PointMaker:
     def __cinit__(self, uint32_t device):
         cdef int i
         self.device = device
         self.day = INT64_MIN
-        self.received = -1
         self.group_cell.form = GROUP_TEXT
         for i in range(8):
             self.id_text[i] = HEX[device >> (28 - 4 * i) & 15]
@@ -207,6 +227,20 @@ cdef class PointMaker:
             self.year, self.month, self.dom, seconds // 3600, seconds // 60 % 60, seconds % 60, <int> (rest % 1000000), utc
         )
 
+    cdef object moment_of_receipt(self, int64_t time):
+        """Return the same as `moment`, the same object for points that came together."""
+        if self.created_at is None or time != self.received:
+            self.received = time
+            self.created_at = self.moment(time)
+        return self.created_at
+
+    cdef object id_of(self, uint64_t sequence):
+        """Return the id of a point as text."""
+        cdef int digit
+        for digit in range(16):
+            self.id_text[8 + digit] = HEX[sequence >> (60 - 4 * digit) & 15]
+        return self.id_text[:24].decode("ascii")
+
     cdef object group_of(self, PointBuffer points, int64_t i):
         cdef const GroupCell* cell = &points.group[i]
         cdef uint64_t first = points.sequence[i] - cell.low
@@ -224,9 +258,7 @@ cdef class PointMaker:
 
     cdef object make(self, str variable, PointBuffer points, int64_t i):
         """Return point i of a buffer with all columns as a Point."""
-        cdef uint64_t sequence = points.sequence[i]
         cdef uint32_t number
-        cdef int digit
         cdef object metadata = None
         cdef object location = None
         if points.metadata[i]:
@@ -234,11 +266,6 @@ cdef class PointMaker:
             metadata = decode_json(points.strings.entries[number].data[: points.strings.entries[number].size])
         if not isnan(points.location[i].lat):
             location = Location(points.location[i].lat, points.location[i].lng)
-        for digit in range(16):
-            self.id_text[8 + digit] = HEX[sequence >> (60 - 4 * digit) & 15]
-        if points.received[i] != self.received:
-            self.received = points.received[i]
-            self.created_at = self.moment(self.received * 1000000)
         return Point(
             variable,
             points.value_at(i),
@@ -247,6 +274,6 @@ cdef class PointMaker:
             self.group_of(points, i),
             location,
             metadata,
-            self.id_text[:24].decode("ascii"),
-            self.created_at,
+            self.id_of(points.sequence[i]),
+            self.moment_of_receipt(<int64_t> points.received[i] * 1000000),
         )
