@@ -1,14 +1,15 @@
 """The newest and oldest point of each variable, kept as long as nothing of the device changed.
 
-An entry is good for one view of the store (segments, memtables, tombstones), one next sequence of the device and one bound of
-retention. A reader takes these three before it looks for the points: what it keeps is then never older than what they stand for.
+An entry is good for one view of the store (segments, memtables, tombstones; known by its number, so that none is kept alive),
+one next sequence of the device and one bound of retention. A reader takes these three before it looks for the points: what it
+keeps is then never older than what they stand for.
 """
 
 from __future__ import annotations
 
 import threading
 from copy import copy, deepcopy
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tsengine.types import Point
 
@@ -17,13 +18,13 @@ POINTS_KEPT_MAX = 65_536
 
 
 class Entry(NamedTuple):
-    version: tuple[Any, int | None]
+    version: tuple[int, int | None]
     kept_from_us: int
     points: dict[str, Point | None]  # None: looked for and not found
     is_complete: bool  # every variable of the device is in it, sorted
 
-    def is_good(self, version: tuple[Any, int | None], kept_from_us: int) -> bool:
-        return self.version[0] is version[0] and self.version[1] == version[1] and self.kept_from_us == kept_from_us
+    def is_good(self, version: tuple[int, int | None], kept_from_us: int) -> bool:
+        return self.version == version and self.kept_from_us == kept_from_us
 
 
 class Newest:

@@ -161,7 +161,8 @@ class ColumnarStore:
         self._replayed_until = self.manifest.applied_seq
         self.maintenance = threading.Lock()  # one seal or merge at a time
         self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
-        self._known: dict[int, Known] = {}
+        self._known: dict[int, Known] = {}  # of the segments of the view
+        self._generation = 0  # grows with every view
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
         for tombstone in self.manifest.tombstones():
@@ -458,10 +459,21 @@ class ColumnarStore:
         """Return the memtables and segments that may hold points of a device within the bounds, with what is hidden in each."""
         return self.snapshot(device).sources(start_us, end_us)
 
-    def version(self, device: int) -> tuple[View, int | None]:
-        """Return what changes with every change of a device's points: compare the first with `is`, the second with ==."""
-        view = self._view
-        return view, view.active.next_sequences.get(device)
+    @property
+    def _view(self) -> View:
+        return self._newest_view
+
+    @_view.setter
+    def _view(self, view: View) -> None:
+        # Nothing may keep segments that are no longer of the view: their files would keep their space.
+        self._known = {}
+        self._newest_view = view
+        self._generation += 1
+
+    def version(self, device: int) -> tuple[int, int | None]:
+        """Return what changes with every change of a device's points: number of the view, next sequence in its memtable."""
+        generation = self._generation
+        return generation, self._view.active.next_sequences.get(device)
 
     def snapshot(self, device: int) -> Snapshot:
         """Return what there is of a device now.
@@ -494,7 +506,7 @@ class ColumnarStore:
                 found.append((segment, *bounds))
                 series.update(segment.device_series(device))
         known = Known(live, found, frozenset(series))
-        if not is_whole:
+        if not is_whole or self._view.segments is not live:
             return known  # the next read tries again
         if len(self._known) >= DEVICES_KNOWN_MAX:
             with suppress(KeyError, StopIteration, RuntimeError):  # another thread may have been faster
