@@ -14,7 +14,7 @@ PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -77,6 +77,9 @@ bench-log: build bench-peers ## durable commits beside the peers
 
 bench-registers: build bench-peers ## mutable devices beside the peers
 	$(BENCH) benches/test_registers.py
+
+bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Polars on 36 M points
+	TSENGINE_BENCH_MONTHS=36 $(BENCH) benches/test_query.py --benchmark-columns=min,median --benchmark-sort=min
 
 bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
 	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3

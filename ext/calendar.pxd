@@ -20,6 +20,7 @@ cdef extern from *:
     const int64_t TIME_MAX "TSENGINE_TIME_MAX"      # 9999-12-31T23:59:59.999999Z
 
 cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept nogil
+cdef void civil_from_days(int64_t days, int* year, int* month, int* day) noexcept nogil
 cdef int64_t month_of(int64_t time_us) noexcept nogil
 cdef int64_t month_and_day(int64_t days_since_1970, int* day) noexcept nogil
 cdef int64_t month_start(int64_t month) noexcept nogil

@@ -32,6 +32,14 @@ cdef int64_t days_from_civil(int64_t year, int64_t month, int64_t day) noexcept 
     return era * 146097 + year_of_era * 365 + year_of_era // 4 - year_of_era // 100 + day_of_year - 719468
 
 
+cdef void civil_from_days(int64_t days, int* year, int* month, int* day) noexcept nogil:
+    """Set the date of a day, counted from 1970-01-01."""
+    cdef int64_t number = month_of(days * DAY_US)
+    year[0] = <int> (1970 + floor_divide(number, 12))
+    month[0] = <int> (number - floor_divide(number, 12) * 12 + 1)
+    day[0] = <int> (days - days_from_civil(year[0], month[0], 1) + 1)
+
+
 cdef int64_t month_of(int64_t time_us) noexcept nogil:
     """Return the number of the month that holds this time; 0 is January 1970."""
     return month_and_day(floor_divide(time_us, DAY_US), NULL)

@@ -16,7 +16,8 @@ FLOORS: list[dict[str, str]] = [
     {
         "tsengine.errors": "",
         "tsengine.limits": "",
-        "tsengine.types": "tsengine.core.calendar",
+        "tsengine.where": "tsengine.errors",
+        "tsengine.types": "tsengine.core.calendar tsengine.where",
         "tsengine.clock": "",
         "tsengine.ids": "",
         "tsengine.rows": "tsengine.types",
@@ -60,7 +61,14 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.segment": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.segment_writer": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
-        "tsengine.core.store.scan": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment",
+        "tsengine.core.store.reduce": "",
+        "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
+        "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
+        "tsengine.core.store.scan": (
+            "tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable tsengine.core.store.points"
+            " tsengine.core.store.reduce tsengine.core.store.segment"
+        ),
+        "tsengine.core.store.page": "tsengine.core.store.points tsengine.core.store.scan",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
         "tsengine.core.store.bulk": (
             "tsengine.core.ingest.table tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"
@@ -70,7 +78,10 @@ FLOORS: list[dict[str, str]] = [
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
         ),
         "tsengine.core.store.salvage": "tsengine.core.store.points tsengine.core.store.segment tsengine.core.store.segment_writer",
-        "tsengine.core.store.aggregate": "tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.segment",
+        "tsengine.core.store.aggregate": (
+            "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"
+            " tsengine.core.store.segment"
+        ),
     },
     {
         "tsengine.store": "",
@@ -98,7 +109,11 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.ingest": "",
         "tsengine.capacity": "",
         "tsengine.fleet": "",
-        "tsengine.query": "tsengine.ingest",
+        "tsengine.buckets": "",
+        "tsengine.conditions": "",
+        "tsengine.newest": "",
+        "tsengine.query": "tsengine.buckets tsengine.conditions tsengine.newest",
+        "tsengine.downsample": "tsengine.query",
         "tsengine.arguments": "tsengine.query",
         "tsengine.backup": "tsengine.check tsengine.log",
         "tsengine.check": "tsengine.log",
@@ -107,10 +122,11 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.engine": "*",
     },
     {
-        "tsengine.arrow": "",
-        "tsengine.arrow_input": "",
+        "tsengine.stream": "",
+        "tsengine.arrow": "tsengine.stream",
+        "tsengine.reads": "tsengine.stream",
         "tsengine.transfer.": "*",
-        "tsengine.device": "tsengine.arrow tsengine.arrow_input",
+        "tsengine.device": "tsengine.arrow tsengine.reads",
         "tsengine.aio": "tsengine.device tsengine.arrow",
         "tsengine": "*",
     },
@@ -121,7 +137,7 @@ FLOORS: list[dict[str, str]] = [
 # Imports that go up, inside a function, each with its reason.
 UPWARD = {
     ("tsengine.engine", "tsengine.device"): "the engine hands out Device objects, which call it back",
-    ("tsengine.engine", "tsengine.arrow_input"): "pyarrow is imported where a table is handled, not when a store is opened",
+    ("tsengine.engine", "tsengine.arrow"): "pyarrow is imported where a table is handled, not when a store is opened",
 }
 
 # The server speaks to the embedding API alone; what replaces the local store must not be felt above.

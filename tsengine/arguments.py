@@ -82,14 +82,21 @@ def value_columns(values: np.ndarray) -> Callable[[int], dict[str, Any]]:
 
 
 def to_texts(names: str | Iterable[str], argument: str) -> tuple[str, ...]:
-    found = (names,) if isinstance(names, str) else tuple(names)
+    try:
+        found = (names,) if isinstance(names, str) else tuple(names)
+    except TypeError:
+        raise InputError(f"{argument} must be text or a list of it, not {names!r}") from None
     for name in found:
         if not isinstance(name, str):
             raise InputError(f"{argument} must be text, not {name!r}")
     return found
 
 
+COUNT_MAX = 2**62
+"""Above every number of points; a larger count means the same."""
+
+
 def to_count(number: int, argument: str) -> int:
     if isinstance(number, bool) or not isinstance(number, int) or number < 0:
         raise InputError(f"{argument} must be a whole number, not {number!r}")
-    return number
+    return min(number, COUNT_MAX)

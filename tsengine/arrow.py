@@ -1,115 +1,216 @@
-"""Results as Arrow tables and streams. It imports pyarrow, so only functions that make a table import this module."""
+"""Arrow in, and `dataset` for a fleet out. It imports pyarrow, so only functions that take a table import this module.
+
+Columns stay where they are: what is handed on is their buffers. Only unusual types are cast first.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
-import numpy as np
+import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from tsengine import ids
-from tsengine.core.store.points import PointBuffer
-from tsengine.core.store.scan import WANTS, SeriesScan
+from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError
-from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT, Reader
-from tsengine.types import Filter
+from tsengine.query import KIND_INTEGER, KIND_NUMBER
+from tsengine.stream import dataset as dataset
 
-TEXT_CODES = pa.dictionary(pa.int32(), pa.string())
-TIMES = pa.timestamp("us", "UTC")
+GROUP_BYTES = 12
+"""A group of 24 hexadecimal characters, packed."""
 
-SCHEMA = pa.schema(
-    [
-        ("variable", TEXT_CODES),
-        ("time", TIMES),
-        ("value", pa.float64()),
-        ("value_bool", pa.bool_()),
-        ("value_text", TEXT_CODES),
-        ("unit", TEXT_CODES),
-        ("group", pa.string()),
-        ("lat", pa.float64()),
-        ("lng", pa.float64()),
-        ("metadata", TEXT_CODES),
-        ("id", pa.string()),
-    ]
-)
-"""Schema of `scan`. `value` is int64 where every value of the scan is an integer."""
-
-BATCH_ROWS = 65_536
-"""Rows of one record batch of a scan, at most: some megabytes, so that memory stays bounded and calls do not count."""
-
-WANT_OF_COLUMN = {"unit": "unit", "group": "group", "lat": "location", "lng": "location", "metadata": "metadata"}
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def aggregate_table(times: np.ndarray, columns: dict[str, np.ndarray]) -> pa.Table:
-    """Return a table of `time` and one column a function."""
-    return pa.table({"time": pa.array(times).cast(TIMES), **{name: pa.array(values) for name, values in columns.items()}})
-
-
-def scan_reader(reader: Reader, filter: Filter, columns: Sequence[str] | None) -> pa.RecordBatchReader:
-    """Return a stream of the points of a filter: variable by variable, ascending in time.
+def read_stream(body: bytes) -> pa.Table:
+    """Return the table of an Arrow IPC stream.
 
     Raises:
-        InputError: a column is unknown.
+        InputError: the bytes are no such stream.
     """
-    names = SCHEMA.names if columns is None else list(columns)
-    for name in names:
-        if name not in SCHEMA.names:
-            raise InputError(f"unknown column {name!r}; these are known: {', '.join(SCHEMA.names)}")
-    want = WANTS["sequence"] | (WANTS["value"] if any(name.startswith("value") for name in names) else 0)
-    for name in names:
-        if name in WANT_OF_COLUMN:
-            want |= WANTS[WANT_OF_COLUMN[name]]
-    scans = reader.scans(filter, want)
-    is_integer = not any(scan.kind == KIND_NUMBER for _, scan in scans) and any(scan.kind == KIND_INTEGER for _, scan in scans)
-    fields = {field.name: field for field in SCHEMA}
-    if is_integer:
-        fields["value"] = pa.field("value", pa.int64())
-    schema = pa.schema([fields[name] for name in names])
-    batches = (
-        pa.record_batch([column_out(reader.info.number, variable, points, field) for field in schema], schema=schema)
-        for variable, scan in scans
-        for points in runs_of(scan)
+    try:
+        return pa.ipc.open_stream(body).read_all()
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"Malformed Arrow stream: {error}") from None
+
+
+def to_arrow(table: Any) -> pa.Table:
+    """Return a pyarrow.Table of a Table, RecordBatch, RecordBatchReader or anything with the Arrow C stream."""
+    if isinstance(table, pa.Table):
+        return table
+    if isinstance(table, pa.RecordBatch):
+        return pa.Table.from_batches([table])
+    if isinstance(table, pa.RecordBatchReader):
+        return table.read_all()
+    if hasattr(table, "__arrow_c_stream__"):
+        return pa.table(table)
+    raise InputError(f"expected an Arrow table, batch or stream, not {type(table).__name__}")
+
+
+def read_tables(table: Any, now_us: int, rows: int, *, with_device: bool = False) -> Iterator[Table]:
+    """Yield the points of a table, at most `rows` at a time; nothing for an empty one.
+
+    Args:
+        table: as `to_arrow`; the columns of `Device.append_arrow`, and `device` if that is wanted.
+
+    Raises:
+        InputError: a column is missing or of the wrong type, a row has two values, or a cell is outside its limits.
+    """
+    whole = to_arrow(table)
+    for low in range(0, whole.num_rows, rows):
+        yield read_table(whole.slice(low, rows), now_us, with_device=with_device)
+
+
+def read_table(table: pa.Table, now_us: int, *, with_device: bool) -> Table:
+    """Return the points of a table with at least one row; errors as `read_tables`."""
+    value, kind = number_column(table)
+    variable = text_column(table, "variable", required=True)
+    assert variable is not None  # `required` has raised
+    return Table(
+        now_us,
+        time_column(table),
+        variable,
+        count=table.num_rows,
+        number=value,
+        number_kind=kind,
+        integer=integer_column(table),
+        boolean=boolean_column(table),
+        text=text_column(table, "value_text"),
+        unit=text_column(table, "unit"),
+        group=packed_column(table, "group") or text_column(table, "group"),
+        metadata=text_column(table, "metadata"),
+        lat=degrees_column(table, "lat"),
+        lng=degrees_column(table, "lng"),
+        device=text_column(table, "device", required=True) if with_device else None,
     )
-    return pa.RecordBatchReader.from_batches(schema, batches)
 
 
-def runs_of(scan: SeriesScan) -> Iterator[PointBuffer]:
-    """Yield the points of a scan in buffers of about BATCH_ROWS."""
-    while (points := scan.next_points(BATCH_ROWS)) is not None:
-        yield points
+def column_of(table: pa.Table, name: str, *, required: bool = False) -> pa.Array | None:
+    """Return a column in one piece; None if it is missing or has nothing but nulls."""
+    if name not in table.column_names:
+        if required:
+            raise InputError(f"the table has no column {name!r}")
+        return None
+    if table.column_names.count(name) > 1:
+        raise InputError(f"the table has more than one column {name!r}")
+    column = table.column(name)
+    whole = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    if required and whole.null_count:
+        raise InputError(f"column {name!r} is null at row {whole.is_null().index(True).as_py()}")
+    return None if whole.null_count == len(whole) else whole
 
 
-def column_out(device: int, variable: str, points: PointBuffer, field: pa.Field) -> pa.Array:
-    """Return one column of a record batch."""
-    count = len(points)
-    match field.name:
-        case "variable":
-            return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([variable]))
-        case "time":
-            return pa.array(points.times()).cast(TIMES)
-        case "value":
-            has_value = points.kind in (KIND_NUMBER, KIND_INTEGER)
-            return pa.array(points.values()).cast(field.type, safe=False) if has_value else pa.nulls(count, field.type)
-        case "value_bool":
-            return pa.array(points.values()) if points.kind == KIND_BOOLEAN else pa.nulls(count, field.type)
-        case "value_text":
-            if points.kind != KIND_TEXT:
-                return pa.nulls(count, field.type)
-            codes, texts = points.text_codes()
-            return dictionary_out(codes, texts, None)
-        case "id":
-            return pa.array([ids.point_id(device, sequence) for sequence in points.sequences().tolist()], pa.string())
-        case "unit" | "metadata":
-            codes, texts = points.columns(device)[field.name]
-            return dictionary_out(codes.astype(np.int64) - 1, texts, codes == 0)
-        case _:
-            values = points.columns(device)[field.name]
-            return pa.array(values, field.type, mask=np.isnan(values)) if field.name in ("lat", "lng") else pa.array(values, field.type)
+def buffers_of(column: pa.Array, texts: list[Any] | None = None) -> Column:
+    """Return the cells of an array with a validity bitmap and one buffer of cells."""
+    valid, data = column.buffers()[:2]
+    return Column(data, valid if column.null_count else None, column.offset, texts)
 
 
-def dictionary_out(codes: np.ndarray, texts: list[bytes], mask: np.ndarray | None) -> pa.Array:
-    """Return a dictionary array of the texts that these codes use; the others may be of another column."""
-    used, packed = np.unique(codes, return_inverse=True)
-    names = [texts[code].decode() if code >= 0 else "" for code in used.tolist()]
-    indices = pa.array(packed.reshape(-1).astype(np.int32), mask=mask)
-    return pa.DictionaryArray.from_arrays(indices, pa.array(names, pa.string()))
+def time_column(table: pa.Table) -> Column:
+    column = column_of(table, "time", required=True)
+    if column is None:
+        raise InputError("the table has no rows")
+    if pa.types.is_timestamp(column.type):
+        if column.type.unit != "us":
+            column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+    elif column.type != pa.int64():
+        raise InputError(f"column 'time' must be a timestamp or int64 microseconds, not {column.type}")
+    return buffers_of(column)
+
+
+def number_column(table: pa.Table) -> tuple[Column | None, int]:
+    """Return the cells of `value` and their kind."""
+    column = column_of(table, "value")
+    if column is None:
+        return None, KIND_NUMBER
+    if pa.types.is_integer(column.type):
+        try:
+            return buffers_of(column.cast(pa.int64())), KIND_INTEGER
+        except pa.ArrowInvalid:
+            raise InputError("column 'value' holds integers above the range of int64; give them as float64") from None
+    if pa.types.is_floating(column.type):
+        return buffers_of(column.cast(pa.float64())), KIND_NUMBER
+    raise InputError(f"column 'value' must be a number, not {column.type}; text goes into 'value_text', booleans into 'value_bool'")
+
+
+def integer_column(table: pa.Table) -> Column | None:
+    """Return the cells of `value_int`: integers as they are, beside floats in `value`."""
+    column = column_of(table, "value_int")
+    if column is None:
+        return None
+    if not pa.types.is_integer(column.type):
+        raise InputError(f"column 'value_int' must be integers, not {column.type}")
+    return buffers_of(column.cast(pa.int64()))
+
+
+def boolean_column(table: pa.Table) -> Column | None:
+    column = column_of(table, "value_bool")
+    if column is None:
+        return None
+    if not pa.types.is_boolean(column.type):
+        raise InputError(f"column 'value_bool' must be boolean, not {column.type}")
+    return buffers_of(column)
+
+
+def packed_column(table: pa.Table, name: str) -> Column | None:
+    """Return the cells of a column of 12 bytes a row as they lie in memory; None for any other."""
+    column = column_of(table, name)
+    if column is None or not is_packed(column.type):
+        return None
+    return buffers_of(column)
+
+
+def text_column(table: pa.Table, name: str, *, required: bool = False) -> Column | None:
+    """Return the codes of a text column, plain or dictionary, and its texts; 12 bytes stand for 24 hexadecimal characters."""
+    column = column_of(table, name, required=required)
+    if column is None:
+        return None
+    if not pa.types.is_dictionary(column.type):
+        if not is_text(column.type):
+            raise InputError(f"column {name!r} must be text, not {column.type}")
+        column = column.dictionary_encode()
+    if not (is_text(column.type.value_type) or is_packed(column.type.value_type)):
+        raise InputError(f"column {name!r} must be text, not {column.type}")
+    texts = column.dictionary.to_pylist()
+    if None in texts:  # a null hidden in the dictionary
+        column = pc.dictionary_encode(column.cast(column.type.value_type))
+        if required and column.null_count:
+            raise InputError(f"column {name!r} is null at row {column.is_null().index(True).as_py()}")
+        texts = column.dictionary.to_pylist()
+    if is_packed(column.type.value_type):
+        texts = [text.hex() for text in texts]
+    if name == "metadata":
+        texts = [to_json(text) for text in texts]
+    try:
+        codes = column.indices.cast(pa.int32())
+    except pa.ArrowInvalid:
+        raise InputError(f"column {name!r} has an index outside its dictionary") from None
+    return buffers_of(codes, texts)
+
+
+def degrees_column(table: pa.Table, name: str) -> Column | None:
+    """Return degrees as float64 with NaN where there are none."""
+    column = column_of(table, name)
+    if column is None:
+        return None
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise InputError(f"column {name!r} must be degrees as float64, not {column.type}")
+    return buffers_of(pc.fill_null(column.cast(pa.float64()), float("nan")))
+
+
+def is_text(type: pa.DataType) -> bool:
+    return bool(pa.types.is_string(type) or pa.types.is_large_string(type) or pa.types.is_string_view(type))
+
+
+def is_packed(type: pa.DataType) -> bool:
+    return bool(pa.types.is_fixed_size_binary(type) and type.byte_width == GROUP_BYTES)
+
+
+def to_json(text: str) -> msgspec.Raw | str:
+    """Return a metadata text as checked JSON; text that is none stays text, and is refused if a row uses it."""
+    try:
+        _decode_object(text)
+    except (msgspec.DecodeError, RecursionError):
+        return text
+    return msgspec.Raw(text.encode())

@@ -2,50 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
-import numpy as np
-
 from tsengine import commands, ids
-from tsengine.arguments import column_tables, to_count, to_texts
+from tsengine.arguments import column_tables, to_count
 from tsengine.core import batch
-from tsengine.core.ingest.fields import to_time_us
 from tsengine.core.ingest.points import from_points
 from tsengine.core.ingest.table import Table
+from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, NotFoundError
 from tsengine.ingest import JSON_TYPE, decode, is_arrow
 from tsengine.limits import LOAD_ROWS
-from tsengine.query import (
-    KIND_INTEGER,
-    KIND_NUMBER,
-    NUMERIC_KINDS,
-    ColumnarReader,
-    Reader,
-    RegisterReader,
-)
-from tsengine.rows import Row
+from tsengine.query import ColumnarReader, Reader, RegisterReader
+from tsengine.reads import DeviceReads, Names, Time
 from tsengine.store.period import chunk_bounds, chunk_id, kept_from, parse_chunk_id
-from tsengine.types import Chunk, DeviceInfo, Filter, Location, Order, Point, Value, to_datetime
+from tsengine.types import Chunk, DeviceInfo, Filter, Order, Point, Value, to_datetime
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from tsengine.engine import Engine
-
-Time = datetime | int | str | np.datetime64 | None
-"""A bound of a read: datetime (without a zone it is UTC), int microseconds, numpy.datetime64 or ISO text; None = open."""
-
-Names = str | Iterable[str] | None
 
 EDIT_FIELDS = frozenset({"value", "unit", "group", "time", "location", "metadata"})
 
-_decode_json = msgspec.json.Decoder(dict[str, Any]).decode
 
-
-class Device:
+class Device(DeviceReads):
     """A device of an open store. Light: make and drop as many as you like; safe to use from many threads.
 
     Example:
@@ -62,7 +42,7 @@ class Device:
         self._engine = engine
         self._info = info
         self._reader: Reader = (
-            ColumnarReader(info, engine.columnar, engine.clock.now_us)
+            ColumnarReader(info, engine.columnar, engine.newest, engine.clock.now_us)
             if info.type == "immutable"
             else RegisterReader(info, engine.registers)
         )
@@ -154,7 +134,7 @@ class Device:
         Raises:
             InputError: a column is missing, of the wrong type, or holds what a point may not; else as `append_many`.
         """
-        from tsengine.arrow_input import read_tables
+        from tsengine.arrow import read_tables
 
         return self._engine.write_tables(read_tables(table, self._engine.clock.now_us(), LOAD_ROWS), self._assign, sync=sync)
 
@@ -190,7 +170,7 @@ class Device:
 
     def record_of_arrow(self, table: Any) -> bytes:
         """Return the record of an Arrow table, checked but not stored; empty bytes for a table without rows."""
-        from tsengine.arrow_input import read_tables
+        from tsengine.arrow import read_tables
 
         return self._record_of_tables(read_tables(table, self._engine.clock.now_us(), LOAD_ROWS))
 
@@ -204,141 +184,11 @@ class Device:
     def record_of_body(self, body: bytes, content_type: str) -> bytes:
         """Return the record of a body, checked but not stored; empty bytes for an empty list."""
         if is_arrow(content_type):
-            from tsengine.arrow_input import read_stream
+            from tsengine.arrow import read_stream
 
             return self.record_of_arrow(read_stream(body))
         points = decode(body, content_type)
         return from_points(points, self._engine.clock.now_us(), True) if points else b""
-
-    # --- read --------------------------------------------------------------------------------------------------------
-
-    def read(self, variable: str, start: Time = None, end: Time = None) -> tuple[np.ndarray, np.ndarray]:
-        """Return the times and values of a variable, ascending, as new arrays of shape (n,).
-
-        Times are int64 microseconds. Values are float64, int64, bool, or objects for text; a variable that holds numbers
-        and integers comes as float64, any other mixture as objects. Equal times keep the order of insertion.
-
-        Args:
-            start, end: inclusive bounds.
-        Cost: decodes the blocks that overlap the bounds.
-        """
-        filter = self._filter(variable, start, end)
-        return self._reader.read((filter.variables or ("",))[0], filter.start_us, filter.end_us)
-
-    def points(
-        self,
-        variables: Names = None,
-        start: Time = None,
-        end: Time = None,
-        limit: int | None = 100,
-        skip: int = 0,
-        order: Order = "desc",
-        *,
-        groups: Names = None,
-        values: Names = None,
-        ids: Names = None,
-        having: Literal["value", "location"] | None = None,
-    ) -> list[Point]:
-        """Return points of all or some variables in one list, ordered by time; of equal times the latest inserted counts as newest.
-
-        Args:
-            variables, groups, ids: any of these (`ids`: mutable devices only).
-            values: any of these, compared as text: "2" matches 2 and "2", "true" matches True.
-            start, end: inclusive bounds.
-            limit, skip: at most so many (None = all), after leaving out so many.
-            order: "desc" = newest first, or "asc".
-            having: only points with a value, or with a location.
-
-        Raises:
-            InputError: an argument is not acceptable.
-        """
-        if order not in ("asc", "desc"):
-            raise InputError(f"order must be 'asc' or 'desc', not {order!r}")
-        limit = None if limit is None else to_count(limit, "limit")
-        filter = self._filter(variables, start, end, groups, values, ids, having)
-        return self._points(self._reader.rows(filter, order, limit, to_count(skip, "skip")))
-
-    def count(
-        self,
-        variables: Names = None,
-        start: Time = None,
-        end: Time = None,
-        *,
-        groups: Names = None,
-        values: Names = None,
-        ids: Names = None,
-        having: Literal["value", "location"] | None = None,
-    ) -> int:
-        """Return how many points `points` would find without a limit. Exact; from statistics where it can be."""
-        return self._reader.count(self._filter(variables, start, end, groups, values, ids, having))
-
-    def last(self, variables: Names = None, **conditions: Any) -> list[Point]:
-        """Return the newest point of each variable (all that exist, or those named, in that order).
-
-        Args:
-            conditions: start, end, groups, values, ids, having as for `points`; by="insert" takes the latest inserted
-                instead of the newest by time.
-        """
-        return self._ends(variables, oldest=False, **conditions)
-
-    def first(self, variables: Names = None, **conditions: Any) -> list[Point]:
-        """Return the oldest point of each variable; arguments as for `last`."""
-        return self._ends(variables, oldest=True, **conditions)
-
-    def variables(self) -> list[str]:
-        """Return the names of the device's variables, sorted."""
-        self._engine.settle(self.number)
-        return self._reader.variables()
-
-    def aggregate(
-        self,
-        variable: str,
-        functions: str | Sequence[str],
-        every: str | None = None,
-        start: Time = None,
-        end: Time = None,
-        *,
-        booleans: bool = True,
-    ) -> pa.Table:
-        """Return aggregates of a variable's numbers as a pyarrow.Table: `time` (start of the bucket) and a column a function.
-
-        Args:
-            functions: of "avg", "sum", "min", "max", "count", "first", "last"; one or several.
-            every: width of a bucket, aligned to UTC: a number and ms, s, m, h, d, w, mo, q or y, like "5m" or "1mo".
-                None = one bucket over everything.
-            start, end: inclusive bounds.
-            booleans: whether they count, as 0 and 1.
-
-        Only buckets that hold a number are returned. NaN, text and points without a value do not
-        count. Sums are compensated; those of integers exact.
-
-        Raises:
-            InputError: unknown function or `every`. LimitError: more than four million buckets.
-        Cost: statistics of the blocks inside one bucket, decoding of those at the edges.
-        """
-        from tsengine.arrow import aggregate_table
-
-        functions = (functions,) if isinstance(functions, str) else tuple(functions)
-        filter = self._filter(variable, start, end)
-        name = (filter.variables or ("",))[0]
-        kinds = NUMERIC_KINDS if booleans else (KIND_NUMBER, KIND_INTEGER)
-        return aggregate_table(*self._reader.aggregate(name, functions, every, filter.start_us, filter.end_us, kinds))
-
-    def scan(
-        self, variables: Names = None, start: Time = None, end: Time = None, columns: Sequence[str] | None = None
-    ) -> pa.RecordBatchReader:
-        """Return the points as a stream of Arrow record batches: variable by variable, ascending in time.
-
-        Args:
-            columns: names of the schema of `append_arrow` or `id`; None = all of them.
-        Cost: holds one record batch at a time; the snapshot is taken now.
-
-        Raises:
-            InputError: unknown column.
-        """
-        from tsengine.arrow import scan_reader
-
-        return scan_reader(self._reader, self._filter(variables, start, end), columns)
 
     # --- chunks ------------------------------------------------------------------------------------------------------
 
@@ -392,7 +242,7 @@ class Device:
         row = self._engine.registers.get(self.number, found[1]) if found and found[0] == self.number else None
         if row is None:
             raise NotFoundError(f"the device has no register {id!r}")
-        return self._point(row)
+        return points_of_rows([row], self.number)[0]
 
     def edit(self, items: Iterable[dict[str, Any]]) -> int:
         """Change registers: each item has an `id` and the fields to replace, all or none; return how many were found.
@@ -437,7 +287,7 @@ class Device:
         """
         self._check_type("mutable", "Data in immutable devices cannot be deleted")
         limit = None if limit is None else to_count(limit, "limit")
-        filter = self._filter(variables, start, end, groups, values, ids, having)
+        filter = self._filter(variables, start, end, groups=groups, values=values, ids=ids, having=having)
         with self._engine.locked_state(self.number) as state:
             self._engine.settle(self.number)
             if limit is None and not skip and filter == Filter(ids=filter.ids) and filter.ids is not None:
@@ -451,80 +301,8 @@ class Device:
 
     # --- helpers -----------------------------------------------------------------------------------------------------
 
-    def _ends(
-        self,
-        variables: Names,
-        *,
-        oldest: bool,
-        start: Time = None,
-        end: Time = None,
-        groups: Names = None,
-        values: Names = None,
-        ids: Names = None,
-        having: Literal["value", "location"] | None = None,
-        by: Literal["time", "insert"] = "time",
-    ) -> list[Point]:
-        if by not in ("time", "insert"):
-            raise InputError(f"by must be 'time' or 'insert', not {by!r}")
-        filter = self._filter(variables, start, end, groups, values, ids, having)
-        names = self._reader.variables() if filter.variables is None else dict.fromkeys(filter.variables)
-        found = (self._reader.end(name, filter, oldest=oldest, by=by) for name in names)
-        return self._points(row for row in found if row is not None)
-
-    def _filter(
-        self,
-        variables: Names,
-        start: Time,
-        end: Time,
-        groups: Names = None,
-        values: Names = None,
-        ids: Names = None,
-        having: Literal["value", "location"] | None = None,
-    ) -> Filter:
-        """Return the Filter of a read's arguments; earlier writes of the device are readable afterwards."""
-        if having not in (None, "value", "location"):
-            raise InputError(f"having must be 'value', 'location' or None, not {having!r}")
-        filter = Filter(
-            variables=None if variables is None else tuple(name.lower() for name in to_texts(variables, "variables")),
-            groups=None if groups is None else to_texts(groups, "groups"),
-            values=None if values is None else to_texts(values, "values"),
-            ids=None if ids is None else self._sequences_of(to_texts(ids, "ids")),
-            start_us=None if start is None else to_time_us(start),
-            end_us=None if end is None else to_time_us(end),
-            having=having,
-        )
+    def _settle(self) -> None:
         self._engine.settle(self.number)
-        return filter
-
-    def _sequences_of(self, texts: tuple[str, ...]) -> tuple[int, ...]:
-        found = (ids.parse_point_id(text) for text in texts)
-        return tuple(pair[1] for pair in found if pair is not None and pair[0] == self.number)
-
-    def _point(self, row: Row) -> Point:
-        return self._points((row,))[0]
-
-    def _points(self, rows: Iterable[Row]) -> list[Point]:
-        """Return the points of rows. Called with every row that is read; rows of one write share the time of receipt."""
-        prefix = f"{self.number:08x}"
-        last_us, created_at = None, None
-        found = []
-        for sequence, time_us, variable, value, unit, group, lat, lng, metadata, received_us in rows:
-            if received_us != last_us:
-                last_us, created_at = received_us, to_datetime(received_us)
-            found.append(
-                Point(
-                    variable,
-                    value,
-                    to_datetime(time_us),
-                    unit,
-                    group,
-                    None if lat is None or lng is None else Location(lat, lng),
-                    None if metadata is None else _decode_json(metadata),
-                    f"{prefix}{sequence:016x}",
-                    created_at,
-                )
-            )
-        return found
 
     def _edit_of(self, item: dict[str, Any], i: int) -> tuple[int, dict[str, Any]]:
         """Return (sequence, fields) of an edit's item; the sequence is -1 for an id that cannot be of this device."""

@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
-from tsengine.backup import write_backup
 from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
@@ -35,6 +34,7 @@ from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError
 from tsengine.fleet import Fleet
 from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, LOAD_ROWS, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
+from tsengine.newest import Newest
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore, Targets
 from tsengine.store.compaction import Compaction, Progress
@@ -129,6 +129,7 @@ class Engine(Fleet):
             opened.callback(self.registers.close)
             self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)
+            self.newest = Newest()
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
@@ -525,7 +526,7 @@ class Engine(Fleet):
             NotFoundError: a device is unknown; InputError, LimitError: as `Device.append_arrow`. Checked before anything
                 is stored, except limits that a concurrent writer fills meanwhile.
         """
-        from tsengine.arrow_input import read_tables
+        from tsengine.arrow import read_tables
 
         def assign(whole: Table) -> None:
             whole.assign(self.numbers(whole.devices()))
@@ -592,6 +593,8 @@ class Engine(Fleet):
             half made is refused by `tsengine.open`.
         """
         self.check_open()
+        from tsengine.backup import write_backup  # with shutil
+
         write_backup(self, Path(path), progress)
 
     def check(self, progress: Progress | None = None) -> Report:

@@ -75,6 +75,12 @@ def matcher(filter: Filter) -> Callable[[Row], bool]:
     if filter.values is not None:
         values = frozenset(filter.values)
         tests.append(lambda row: row.value is not None and value_text(row.value) in values)
+    if filter.units is not None:
+        units = frozenset(filter.units)
+        tests.append(lambda row: row.unit in units)
+    if filter.where is not None:
+        admits = filter.where.admits
+        tests.append(lambda row: admits(row.value))
     if filter.having == "value":
         tests.append(lambda row: row.value is not None)
     if filter.having == "location":

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 
 from tsengine.core.calendar import to_datetime as to_datetime
+from tsengine.where import Where
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -140,6 +141,8 @@ class Filter(msgspec.Struct, frozen=True):
         ids: any of these sequences (mutable devices only).
         start_us, end_us: inclusive bounds, int64 microseconds.
         having: only points that have a value, or a location.
+        units: any of these units.
+        where: comparisons with the value.
     """
 
     variables: tuple[str, ...] | None = None
@@ -149,3 +152,5 @@ class Filter(msgspec.Struct, frozen=True):
     start_us: int | None = None
     end_us: int | None = None
     having: Literal["value", "location"] | None = None
+    units: tuple[str, ...] | None = None
+    where: Where | None = None

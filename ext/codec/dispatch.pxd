@@ -47,6 +47,8 @@ cdef extern from "codec/table.h" nogil:
     int32_t bit_length(uint64_t value)
     uint64_t low_bits(int32_t width)
     int64_t packed_bytes(int32_t n, int32_t width)
+    bint uses_lanes(int32_t n, int32_t width)
+    uint64_t packed_at(const uint8_t* data, int32_t n, int32_t width, int32_t in_lanes, int32_t i)
     bint is_decimal(double value, int32_t exponent, int32_t single)
 
 

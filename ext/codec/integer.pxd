@@ -1,7 +1,7 @@
 # Blocks of int64 values (integers, times, codes) to bytes and back. Format: docs/format/block-codecs.md.
 # n is 1 to BLOCK_POINTS everywhere.
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 
 # Largest encoded size in bytes.
 cdef int64_t integer_bound(int32_t n) noexcept nogil
@@ -11,6 +11,22 @@ cdef int64_t integer_encode(const int64_t* values, int32_t n, uint8_t* out) noex
 
 # Returns the bytes consumed, or -1 when they are damaged; `out` has room for BLOCK_POINTS values whatever n is.
 cdef int64_t integer_decode(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil
+
+# A block whose values can be read one by one, without decoding it: forms base and line without patches.
+cdef struct IntegerProbe:
+    const uint8_t* packed
+    int32_t n
+    int32_t width       # 0: every residual is 0
+    int32_t in_lanes
+    int64_t origin
+    int64_t slope       # 0 for form base
+    uint64_t divisor
+
+# Return 1 and set the probe (the data has to stay), or return 0 if it is no such block or damaged.
+cdef int integer_probe(const uint8_t* data, int64_t size, int32_t n, IntegerProbe* probe) noexcept nogil
+
+# Return value i, 0 to n - 1.
+cdef int64_t integer_at(const IntegerProbe* probe, int32_t i) noexcept nogil
 
 # Ascending positions below n, as a bitmap or packed, whichever is smaller. Shared with the number codec.
 cdef int64_t positions_encode(const uint16_t* positions, int32_t count, int32_t n, uint8_t* out) noexcept nogil

@@ -11,6 +11,7 @@ def encode(values: NDArray[np.int64]) -> bytes:
 def decode(data: bytes, n: int) -> NDArray[np.int64]:
     """Decode the n values that `encode` wrote, as a new array; raises CorruptionError when the bytes are damaged."""
 
+def values_at(data: bytes, n: int) -> np.ndarray | None: ...
 def encode_column(values: NDArray[np.int64]) -> bytes:
     """Encode any number of values as blocks of 1,024, one after another."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_bytes
+from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_at, packed_bytes, uses_lanes
 from tsengine.core.codec.fields cimport get_byte, get_signed, get_varint, put_varint, unzigzag, zigzag
 from tsengine.core.limits cimport BLOCK_POINTS
 
@@ -607,6 +607,33 @@ cdef int64_t integer_decode(const uint8_t* data, int64_t size, int64_t* out, int
     return decode_forms(data, size, out, n)
 
 
+# ---- single values ----
+
+cdef int integer_probe(const uint8_t* data, int64_t size, int32_t n, IntegerProbe* probe) noexcept nogil:
+    cdef Header header
+    cdef const uint8_t* end = data + size
+    cdef const uint8_t* cursor
+    if size < 1 or n < 1 or n > BLOCK_POINTS or (data[0] & FORM_MASK != FORM_BASE and data[0] & FORM_MASK != FORM_LINE):
+        return 0
+    cursor = header_decode(data, end, &header)
+    if cursor == NULL or header.flags & FLAG_PATCHED or end - cursor != packed_bytes(n, header.width):
+        return 0
+    probe.packed = cursor
+    probe.n = n
+    probe.width = header.width
+    probe.in_lanes = uses_lanes(n, header.width)
+    probe.origin = header.origin
+    probe.slope = header.slope if header.form == FORM_LINE else 0
+    probe.divisor = header.divisor
+    return 1
+
+
+cdef int64_t integer_at(const IntegerProbe* probe, int32_t i) noexcept nogil:
+    cdef uint64_t residual = packed_at(probe.packed, probe.n, probe.width, probe.in_lanes, i) if probe.width else 0
+    cdef uint64_t line = <uint64_t> ((<int64_t> (<uint64_t> i * <uint64_t> probe.slope)) >> 16)
+    return <int64_t> (<uint64_t> probe.origin + (residual + line) * probe.divisor)
+
+
 # ---- the Python-visible doors ----
 
 def cpu() -> str:
@@ -642,6 +669,15 @@ def decode(data, int32_t n):
     if consumed < 0:
         raise CorruptionError("integer block", expected=f"a block of {n} values", found=f"{source.shape[0]} inconsistent bytes")
     return values[:n].copy()
+
+
+def values_at(data, int32_t n):
+    """Return the values of a block read one by one, or None where that cannot be done."""
+    cdef const uint8_t[::1] source = data
+    cdef IntegerProbe probe
+    if source.shape[0] == 0 or not integer_probe(&source[0], source.shape[0], n, &probe):
+        return None
+    return np.array([integer_at(&probe, i) for i in range(n)], np.int64)
 
 
 def encode_column(values) -> bytes:

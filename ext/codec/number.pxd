@@ -12,3 +12,10 @@ cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_
 
 # Returns the bytes consumed, or -1 when they are damaged; `out` has room for BLOCK_POINTS values whatever n is.
 cdef int64_t number_decode(const uint8_t* data, int64_t size, double* out, int32_t n) noexcept nogil
+
+# The integers d of a block of decimals d / 10^exponent without patches: returns the bytes consumed, or -1 if it is no such block or
+# damaged; `out` has room for BLOCK_POINTS values.
+cdef int64_t number_decode_integers(const uint8_t* data, int64_t size, int64_t* out, int32_t n, int32_t* exponent) noexcept nogil
+
+# The smallest d whose d / 10^exponent, correctly rounded, is at least `bound` (no NaN); beyond 2^51 in magnitude it may be cut.
+cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil

@@ -7,7 +7,7 @@ distinct left parts and the bits at the right. Format: docs/format/block-codecs.
 
 import numpy as np
 
-from libc.math cimport fabs
+from libc.math cimport ceil, fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -522,6 +522,32 @@ cdef int64_t number_decode(const uint8_t* data, int64_t size, double* out, int32
     else:
         end = plain_decode(data, data + size, out, n)
     return end - data if end != NULL else -1
+
+
+cdef int64_t number_decode_integers(const uint8_t* data, int64_t size, int64_t* out, int32_t n, int32_t* exponent) noexcept nogil:
+    cdef int64_t consumed
+    if size < 2 or n < 1 or n > BLOCK_POINTS or data[0] & ~EXPONENT_MASK != MODE_DECIMAL:
+        return -1
+    exponent[0] = (data[0] & EXPONENT_MASK) >> EXPONENT_SHIFT
+    consumed = integer_decode(data + 1, size - 1, out, n)
+    return consumed + 1 if consumed >= 0 else -1
+
+
+cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil:
+    cdef double limit = 2251799813685248.0      # 2^51: every d is below
+    cdef double scaled = bound * POWER[exponent]
+    cdef double d
+    if not scaled < limit:
+        return <int64_t> limit
+    if scaled < -limit:
+        return -<int64_t> limit
+    # The product is rounded: the integer looked for is at most a few away.
+    d = ceil(scaled)
+    while d > -limit and (d - 1) / POWER[exponent] >= bound:
+        d -= 1
+    while d < limit and d / POWER[exponent] < bound:
+        d += 1
+    return <int64_t> d
 
 
 # ---- the Python-visible doors ----

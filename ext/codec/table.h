@@ -72,6 +72,32 @@ static inline int64_t packed_bytes(int32_t n, int32_t width) {
     return uses_lanes(n, width) ? lane_bytes(n, width) : ((int64_t)n * width + 7) / 8;
 }
 
+/* Packed value i, without unpacking the others; nothing beyond the packed_bytes(n, width) bytes is read. */
+static inline uint64_t packed_at(const uint8_t *data, int32_t n, int32_t width, int32_t in_lanes, int32_t i) {
+    uint64_t low = 0, high = 0;
+    if (in_lanes && width <= 32) {
+        int32_t bit = i / 32 * width, shift = bit % 32;
+        const uint8_t *word = data + bit / 32 * 128 + i % 32 * 4;
+        memcpy(&low, word, 4);
+        if (shift + width > 32)
+            memcpy(&high, word + 128, 4);
+        return (low >> shift | high << (32 - shift)) & low_bits(width);
+    }
+    if (in_lanes) {
+        int32_t bit = i / 16 * width, shift = bit % 64;
+        const uint8_t *word = data + bit / 64 * 128 + i % 16 * 8;
+        memcpy(&low, word, 8);
+        if (shift + width > 64)
+            memcpy(&high, word + 128, 8);
+        return (low >> shift | (shift ? high << (64 - shift) : 0)) & low_bits(width);
+    }
+    int32_t bit = i * width, size = (n * width + 7) / 8 - (bit >> 3), shift = bit & 7;
+    memcpy(&low, data + (bit >> 3), (size_t)(size < 8 ? size : 8));
+    if (size > 8 && shift)
+        high = (uint64_t)data[(bit >> 3) + 8] << (64 - shift);
+    return (low >> shift | high) & low_bits(width);
+}
+
 static const double POWER[KERNEL_DECIMAL_MAX + 1] = {
     1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15};
 static const double RECIPROCAL[KERNEL_DECIMAL_MAX + 1] = {

@@ -45,6 +45,7 @@ cdef class Table:
     cdef Column device
     cdef Column variable
     cdef Column number
+    cdef Column integer
     cdef Column boolean
     cdef Column text
     cdef Column unit

@@ -21,6 +21,7 @@ class Table:
         count: int,
         number: Column | None = None,
         number_kind: int = ...,
+        integer: Column | None = None,
         boolean: Column | None = None,
         text: Column | None = None,
         unit: Column | None = None,

@@ -170,6 +170,8 @@ cdef class Table:
         time: int64 microseconds, all set. variable: codes, all set.
         number: float64 or int64 cells, as `number_kind` (KIND_NUMBER, KIND_INTEGER) says; boolean: bits; text: codes.
             A row has at most one of the three.
+        integer: int64 cells; where one is set it is the row's value, whatever number stands beside it (floats for all rows and
+            integers as they are is how a scan gives both).
         unit, metadata: codes. group: codes, or cells of 12 bytes that stand for 24 hexadecimal characters (no texts).
         lat, lng: float64 degrees, NaN = no location.
         device: codes, all set; without it all rows are of one device.
@@ -187,6 +189,7 @@ cdef class Table:
         *,
         Column number=None,
         uint8_t number_kind=KIND_NUMBER,
+        Column integer=None,
         Column boolean=None,
         Column text=None,
         Column unit=None,
@@ -200,7 +203,8 @@ cdef class Table:
         cdef Column column
         self.count = count
         self.received_us = received_us
-        self.time, self.variable, self.number, self.boolean, self.text = time, variable, number, boolean, text
+        self.time, self.variable, self.number, self.integer = time, variable, number, integer
+        self.boolean, self.text = boolean, text
         self.unit, self.group, self.metadata, self.lat, self.lng, self.device = unit, group, metadata, lat, lng, device
         self.number_kind = number_kind
         self.builder = BatchBuilder()
@@ -210,10 +214,13 @@ cdef class Table:
             raise LimitError(f"a table holds 1 to {0xFFFFFFFF} rows, not {count}")
         if number is not None and number_kind != KIND_NUMBER and number_kind != KIND_INTEGER:
             raise InputError(f"{number_kind} is not the kind of a number")
+        if number is not None and integer is not None and number_kind == KIND_INTEGER:
+            raise InputError("columns 'value' and 'value_int' both hold integers; give one of them")
         if (lat is None) != (lng is None):
             raise InputError("columns 'lat' and 'lng' belong together; one is missing")
         for name, column, bits in (
-            ("time", time, 64), ("variable", variable, 32), ("value", number, 64), ("value_bool", boolean, 1), ("value_text", text, 32),
+            ("time", time, 64), ("variable", variable, 32), ("value", number, 64), ("value_int", integer, 64),
+            ("value_bool", boolean, 1), ("value_text", text, 32),
             ("unit", unit, 32), ("group", group, 96 if group is not None and group.texts is None else 32), ("metadata", metadata, 32),
             ("lat", lat, 64), ("lng", lng, 64), ("device", device, 32),
         ):
@@ -249,7 +256,7 @@ cdef class Table:
         """Find out which of the columns of values each row has."""
         cdef list given = [
             (column, kind)
-            for column, kind in ((self.number, self.number_kind), (self.boolean, KIND_BOOLEAN), (self.text, KIND_TEXT))
+            for column, kind in ((self.integer, KIND_INTEGER), (self.number, self.number_kind), (self.boolean, KIND_BOOLEAN), (self.text, KIND_TEXT))
             if column is not None and (<Column> column).cells.data != NULL
         ]
         self.kind = KIND_NONE
@@ -266,14 +273,16 @@ cdef class Table:
     cdef int take_values(self, Column column, uint8_t kind) except -1:
         cdef Cells cells = column.cells
         cdef uint8_t* kinds = self.kinds
+        cdef uint8_t stays = KIND_INTEGER if column is self.number and self.integer is not None else <uint8_t> KIND_NONE
         cdef int64_t row, clash = -1
         with nogil:
             for row in range(self.count):
                 if is_set(&cells, row):
-                    if kinds[row] != KIND_NONE:
+                    if kinds[row] == KIND_NONE:
+                        kinds[row] = kind
+                    elif kinds[row] != stays:
                         clash = row
                         break
-                    kinds[row] = kind
         if clash >= 0:
             raise InputError(f"row {clash} has two values; each row takes one of 'value', 'value_bool' and 'value_text'", index=clash)
         return 0
@@ -483,12 +492,19 @@ cdef void bounds_of(Column time, const uint32_t* rows, int64_t count, int64_t* l
     high[0] = largest
 
 
+cdef const int64_t* numbers_of(Table table, uint8_t kind) noexcept nogil:
+    """The cells of the numbers of a kind."""
+    if kind == KIND_INTEGER and table.integer is not None:
+        return <const int64_t*> table.integer.cells.data + table.integer.cells.first
+    return <const int64_t*> table.number.cells.data + table.number.cells.first
+
+
 cdef int64_t value_of(Table table, uint8_t kind, int64_t row) noexcept nogil:
     """Bits of the float, int64, 0 or 1, or a string number, by kind."""
     cdef const Cells* cells
     cdef int64_t bit
     if kind == KIND_NUMBER or kind == KIND_INTEGER:
-        return (<const int64_t*> table.number.cells.data)[table.number.cells.first + row]
+        return numbers_of(table, kind)[row]
     if kind == KIND_BOOLEAN:
         bit = table.boolean.cells.first + row
         return table.boolean.cells.data[bit >> 3] >> (bit & 7) & 1
@@ -510,7 +526,7 @@ cdef void gather_values(Table table, uint8_t kind, const uint32_t* rows, int64_t
     cdef const int64_t* numbers
     cdef int64_t i
     if kind == KIND_NUMBER or kind == KIND_INTEGER:
-        numbers = <const int64_t*> table.number.cells.data + table.number.cells.first
+        numbers = numbers_of(table, kind)
         for i in range(count):
             out[i] = numbers[row_at(rows, i)]
     else:

@@ -1,30 +1,69 @@
 """Buckets over block statistics, decoding only blocks at the edges.
 
-Sums are compensated: a float sum is kept as two float64 (the rounded sum and what the roundings lost), an integer sum as an
-int128, so the result does not depend on how points were cut into blocks beyond its last bit. NaN values are left out of
-everything, the count included.
+A block that lies in one bucket gives its statistics; any other is decoded, times and values alone, and reduced run by run.
+
+Sums are those of the stored values, kept as two float64 (the rounded sum and what the roundings lost, about 106 bits) and
+rounded once at the end; sums of integers are an int128. So they do not depend on how points were cut into blocks, nor on the
+CPU. NaN values are left out of everything, the count included.
 """
 
-from libc.math cimport INFINITY, isfinite, isnan
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint64_t
+from libc.math cimport INFINITY, NAN, fabs, isfinite, isnan, sqrt
+from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.limits cimport KIND_NUMBER
-from tsengine.core.store.points cimport PointBuffer
-from tsengine.core.store.scan cimport BlockRef, SeriesScan
-from tsengine.core.store.segment cimport Segment
+from tsengine.core.codec.integer cimport IntegerProbe, integer_at
+from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_probe, direct_raise
+from tsengine.core.store.points cimport PointBuffer, lower_bound
+from tsengine.core.store.reduce cimport reduce_two_sum, reducers
+from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span, block_sources
+from tsengine.core.store.segment cimport Segment, SegmentFooter
 
 import numpy as np
 
 from tsengine.errors import LimitError
 
 cdef enum:
-    # About 0.5 GB of buckets: three years by the half minute.
+    # Three years by the half minute. A bucket takes 24 to 200 bytes.
     BUCKETS_MAX = 4194304
+    # Memory of buckets that is kept for the next aggregate: fresh memory costs more than what is done with it.
+    SCRATCH_BYTES_MAX = 8388608
+    # Values below which a plain loop is done before a vectorised one has begun.
+    FEW = 16
 
+    RESULT_COUNT = 0
+    RESULT_AVG = 1
+    RESULT_SUM = 2
+    RESULT_MIN = 3
+    RESULT_MAX = 4
+    RESULT_FIRST = 5
+    RESULT_LAST = 6
+    RESULT_STDDEV = 7
+
+FUNCTIONS = {
+    "count": 0,
+    "avg": NEEDS_SUM,
+    "sum": NEEDS_SUM,
+    "min": NEEDS_RANGE,
+    "max": NEEDS_RANGE,
+    "first": NEEDS_ENDS,
+    "last": NEEDS_ENDS,
+    "stddev": NEEDS_SUM | NEEDS_SQUARES,
+}
+
+RESULTS = {
+    "count": RESULT_COUNT,
+    "avg": RESULT_AVG,
+    "sum": RESULT_SUM,
+    "min": RESULT_MIN,
+    "max": RESULT_MAX,
+    "first": RESULT_FIRST,
+    "last": RESULT_LAST,
+    "stddev": RESULT_STDDEV,
+}
 
 cdef extern from *:
     """
@@ -33,76 +72,177 @@ cdef extern from *:
     ctypedef long long int128 "tsengine_int128"
 
 
-cdef inline double as_number(int64_t bits) noexcept:
+# Taken and given back with the GIL.
+cdef char* scratch = NULL
+cdef int64_t scratch_bytes = 0
+
+# Less than this share of the largest sum that values could have: a difference of sums has then fewer than 60 good bits.
+cdef double CANCELLED = 2.0 ** -40
+
+
+cdef inline double as_number(int64_t bits) noexcept nogil:
     cdef double number
     memcpy(&number, &bits, 8)
     return number
 
 
-cdef inline void add_number(Bucket* bucket, double high, double low) noexcept:
-    """Knuth's two-sum into the bucket."""
-    cdef double before = bucket.sum_high, part
-    bucket.sum_high = before + high
-    part = bucket.sum_high - before
-    bucket.sum_low += (before - (bucket.sum_high - part)) + (high - part) + low
+cdef inline int64_t time_at(const IntegerProbe* probe, int64_t i, const BlockRef* ref) noexcept nogil:
+    """Return the time of a point, kept within those of its block: damage must not lead to a bucket that is not there."""
+    return min(max(integer_at(probe, <int32_t> i), ref.first_time), ref.last_time)
 
 
-cdef inline void add_integer(Bucket* bucket, int64_t high, int64_t low) noexcept:
-    cdef int128 total = (<int128> bucket.integer_high << 64) + <uint64_t> bucket.integer_low + (<int128> high << 64) + <uint64_t> low
-    bucket.integer_high = <int64_t> (total >> 64)
-    bucket.integer_low = <int64_t> total
-
-
-cdef inline double total_of(const Bucket* cell) noexcept:
-    """The sum of all values, floats and integers."""
-    cdef int128 whole = (<int128> cell.integer_high << 64) + <uint64_t> cell.integer_low
-    cdef double rounded = <double> whole
-    cdef Bucket total = cell[0]
-    if not isfinite(cell.sum_high):
-        return cell.sum_high
-    add_number(&total, rounded, <double> (whole - <int128> rounded))
-    return total.sum_high + total.sum_low
+cdef int64_t first_at(
+    const IntegerProbe* probe, int64_t low, int64_t n, int64_t first_time, int64_t last_time, int64_t time
+) noexcept nogil:
+    """Return the first place from `low` on whose time is at least this one; the time before `low` and the last are known."""
+    cdef int64_t high = n - 1, guess, middle       # the last one is: the caller knows
+    # Times mostly are a line: look around where it leads to.
+    guess = low - 1 + <int64_t> (<double> (time - first_time) / <double> (last_time - first_time) * (n - low))
+    middle = guess - 1
+    if low <= middle < high:
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    middle = guess + 2
+    if low <= middle < high:
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    while low < high:
+        middle = (low + high) // 2
+        if integer_at(probe, <int32_t> middle) < time:
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
 cdef class Buckets:
     """Args:
+        functions: of FUNCTIONS; `result` answers for these.
         origin, width, bucket_count: buckets of equal width, microseconds; or
         edges: starts of the buckets, ascending int64, the last one being the end of the last bucket.
 
     Points outside every bucket must not be added: bound the scans.
+
+    Raises:
+        LimitError: too many buckets.
     """
 
-    def __cinit__(self, origin=0, width=0, bucket_count=0, const int64_t[::1] edges=None):
+    def __cinit__(self, functions, origin=0, width=0, bucket_count=0, const int64_t[::1] edges=None):
         cdef int64_t i
+        for function in functions:
+            self.needs |= <int> FUNCTIONS[function]
         self.is_integer = True
         self.origin = origin
         self.width = width
-        self.bucket_count = bucket_count
         if edges is not None:
             self.edges = edges
-            self.bucket_count = edges.shape[0] - 1
-        if self.bucket_count > BUCKETS_MAX:
+            bucket_count = edges.shape[0] - 1
+        if bucket_count > BUCKETS_MAX:
             raise LimitError(
-                f"{self.bucket_count} buckets are too many, at most {BUCKETS_MAX} are allowed; use a larger `every` or a shorter range"
+                f"{bucket_count} buckets are too many, at most {BUCKETS_MAX} are allowed; use a larger `every` or a shorter range"
             )
-        self.cells = <Bucket*> calloc(max(self.bucket_count, 1), sizeof(Bucket))
-        if self.cells == NULL:
-            PyErr_NoMemory()
-        for i in range(self.bucket_count):
-            self.cells[i].minimum = INFINITY
-            self.cells[i].maximum = -INFINITY
-            self.cells[i].integer_minimum = INT64_MAX
-            self.cells[i].integer_maximum = INT64_MIN
-            self.cells[i].first_time = INT64_MAX
-            self.cells[i].last_time = INT64_MIN
+        self.bucket_count = bucket_count
+        self.current_start = INT64_MAX
+        self.current_end = INT64_MIN
+        self.take_scratch(
+            8 + (16 if self.needs & NEEDS_SUM else 0) + (16 if self.needs & NEEDS_RANGE else 0)
+            + (24 if self.needs & NEEDS_SQUARES else 0) + (2 * sizeof(End) if self.needs & NEEDS_ENDS else 0)
+        )
+        self.count = <int64_t*> self.cells(8)
+        if self.needs & NEEDS_SUM:
+            self.sum_high = <double*> self.cells(8)
+            self.sum_low = <double*> self.cells(8)
+        if self.needs & NEEDS_RANGE:
+            self.minimum = <double*> self.cells(8)
+            self.maximum = <double*> self.cells(8)
+            for i in range(self.bucket_count):
+                self.minimum[i] = INFINITY
+                self.maximum[i] = -INFINITY
+        if self.needs & NEEDS_SQUARES:
+            self.weight = <double*> self.cells(8)
+            self.mean = <double*> self.cells(8)
+            self.squares = <double*> self.cells(8)
+        if self.needs & NEEDS_ENDS:
+            self.first = <End*> self.cells(sizeof(End))
+            self.last = <End*> self.cells(sizeof(End))
+            for i in range(self.bucket_count):
+                self.first[i].time = INT64_MAX
+                self.last[i].time = INT64_MIN
 
     def __dealloc__(self):
-        free(self.cells)
+        global scratch, scratch_bytes
+        if scratch == NULL and self.scratch_bytes <= SCRATCH_BYTES_MAX:
+            scratch = self.scratch
+            scratch_bytes = self.scratch_bytes
+        else:
+            free(self.scratch)
+        free(self.integer_high)
+        free(self.integer_low)
+        free(self.integer_minimum)
+        free(self.integer_maximum)
 
-    cdef int64_t find(self, int64_t time) noexcept:
+    cdef int take_scratch(self, int64_t bucket_bytes) except -1:
+        """Get zeroed memory for all cells of so many bytes a bucket."""
+        global scratch, scratch_bytes
+        cdef int64_t size = max(self.bucket_count, <int64_t> 1) * bucket_bytes
+        if scratch != NULL and scratch_bytes >= size:
+            self.scratch = scratch
+            self.scratch_bytes = scratch_bytes
+            scratch = NULL
+            memset(self.scratch, 0, size)
+            return 0
+        free(scratch)
+        scratch = NULL
+        self.scratch = <char*> calloc(1, size)
+        self.scratch_bytes = size
+        if self.scratch == NULL:
+            PyErr_NoMemory()
+        return 0
+
+    cdef void* cells(self, int64_t cell_bytes) noexcept:
+        """Return the next cells of the scratch memory."""
+        cdef void* memory = self.scratch + self.scratch_used
+        self.scratch_used += max(self.bucket_count, <int64_t> 1) * cell_bytes
+        return memory
+
+    cdef void* own_cells(self) except NULL:
+        """Return zeroed cells of 8 bytes."""
+        cdef void* memory = calloc(max(self.bucket_count, <int64_t> 1), 8)
+        if memory == NULL:
+            PyErr_NoMemory()
+        return memory
+
+    cdef int prepare_integers(self) except -1:
+        cdef int64_t i
+        if self.needs & NEEDS_SUM and self.integer_high == NULL:
+            self.integer_high = <int64_t*> self.own_cells()
+            self.integer_low = <int64_t*> self.own_cells()
+        if self.needs & NEEDS_RANGE and self.integer_minimum == NULL:
+            self.integer_minimum = <int64_t*> self.own_cells()
+            self.integer_maximum = <int64_t*> self.own_cells()
+            for i in range(self.bucket_count):
+                self.integer_minimum[i] = INT64_MAX
+                self.integer_maximum[i] = INT64_MIN
+        return 0
+
+    cdef int64_t find(self, int64_t time) noexcept nogil:
+        """Return the bucket of a time, and set `current` to it."""
         cdef int64_t low = 0, high, middle
+        if self.current_start <= time < self.current_end:
+            return self.current
         if self.width:
-            return (time - self.origin) // self.width
+            # The next one, mostly; a division takes longer than all the rest.
+            if self.current_end <= time < self.current_end + self.width and self.current_start <= self.current_end:
+                self.current += 1
+            else:
+                self.current = (time - self.origin) // self.width
+            self.current_start = self.origin + self.current * self.width
+            self.current_end = self.current_start + self.width
+            return self.current
         high = self.bucket_count
         while low < high:
             middle = (low + high) // 2
@@ -110,174 +250,515 @@ cdef class Buckets:
                 low = middle + 1
             else:
                 high = middle
+        self.current = low
+        self.current_start = self.edges[low]
+        self.current_end = self.edges[low + 1]
         return low
 
-    cdef int64_t end_of(self, int64_t bucket) noexcept:
-        return self.origin + (bucket + 1) * self.width if self.width else self.edges[bucket + 1]
-
-    def add(self, SeriesScan scan, bint in_order) -> None:
+    def add(self, SeriesScan scan, bint by_sequence=False) -> None:
         """Add every point of a scan over a number, integer or boolean series.
 
         Args:
-            in_order: first and last are asked for, so points at equal times have to come in the order of their sequence.
+            by_sequence: several series are added and first or last are asked for: of equal times the sequence tells.
 
         Raises:
             CorruptionError: a block that has to be decoded is damaged.
         """
-        cdef int64_t i
         cdef PointBuffer points
-        if scan.kind == KIND_NUMBER and scan.ref_count:
+        if scan.kind != KIND_NUMBER:
+            self.prepare_integers()
+        elif scan.ref_count or scan.span_count:
             self.is_integer = False
-        if in_order and overlaps(scan):
+        if scan.is_simple() and self.bucket_count == 1 and not self.needs & (NEEDS_SQUARES | NEEDS_ENDS):
+            self.add_spans(scan)
+            return
+        scan.expand()
+        if self.needs & NEEDS_ENDS and (by_sequence or scan.has_overlaps()):
             while True:
                 points = scan.next_run()
                 if points is None:
                     return
-                self.add_points(points)
-        points = PointBuffer(scan.kind, scan.want)
-        for i in range(scan.ref_count):
-            if not self.add_statistics(scan, &scan.refs[i]):
-                points.clear()
-                scan.load(&scan.refs[i], points)
-                points.sort()
-                self.add_points(points)
+                self.add_points(points.time, points.sequence, points.value, points.count, points.kind, False)
+        self.add_direct(scan)
 
-    cdef int add_statistics(self, SeriesScan scan, BlockRef* ref) except -1:
-        """Add a block by its statistics and return 1, or return 0 if they do not tell enough."""
-        cdef Segment segment
-        cdef Bucket* bucket
-        cdef int64_t at = ref.block
-        if not ref.is_whole or type(scan.sources[ref.source][0]) is not Segment:
-            return 0
-        segment = <Segment> scan.sources[ref.source][0]
-        if segment.footer.flags[at] or self.find(ref.first_time) != self.find(ref.last_time):
-            return 0
-        bucket = &self.cells[self.find(ref.first_time)]
-        bucket.count += ref.count
-        if scan.kind == KIND_NUMBER:
-            bucket.minimum = min(bucket.minimum, as_number(segment.footer.minimum[at]))
-            bucket.maximum = max(bucket.maximum, as_number(segment.footer.maximum[at]))
-            add_number(bucket, as_number(segment.footer.sum_high[at]), as_number(segment.footer.sum_low[at]))
-        else:
-            bucket.minimum = min(bucket.minimum, <double> segment.footer.minimum[at])
-            bucket.maximum = max(bucket.maximum, <double> segment.footer.maximum[at])
-            bucket.integer_minimum = min(bucket.integer_minimum, segment.footer.minimum[at])
-            bucket.integer_maximum = max(bucket.integer_maximum, segment.footer.maximum[at])
-            add_integer(bucket, segment.footer.sum_high[at], segment.footer.sum_low[at])
-        if ref.first_time < bucket.first_time:
-            bucket.first_time = ref.first_time
-            bucket.integer_first = segment.footer.first[at]
-            bucket.first = as_number(segment.footer.first[at]) if scan.kind == KIND_NUMBER else <double> segment.footer.first[at]
-        if ref.last_time >= bucket.last_time:
-            bucket.last_time = ref.last_time
-            bucket.integer_last = segment.footer.last[at]
-            bucket.last = as_number(segment.footer.last[at]) if scan.kind == KIND_NUMBER else <double> segment.footer.last[at]
-        return 1
-
-    cdef int add_points(self, PointBuffer points) except -1:
-        """Add ordered points one by one."""
-        cdef int64_t i, bucket = 0, end = INT64_MIN
-        for i in range(points.count):
-            if points.time[i] >= end:
-                bucket = self.find(points.time[i])
-                end = self.end_of(bucket)
-            self.add_value(&self.cells[bucket], points.time[i], points.value[i], points.kind)
+    cdef int add_spans(self, SeriesScan scan) except -1:
+        """Add whole spans to the only bucket; blocks whose statistics do not tell enough are decoded."""
+        cdef BlockSource* sources = block_sources(scan.sources)
+        cdef int64_t[BLOCK_POINTS] times
+        cdef int64_t[BLOCK_POINTS] values
+        cdef DirectFault fault = DIRECT_GOOD
+        cdef int64_t i, block = 0
+        cdef Span* span = NULL
+        with nogil:
+            for i in range(scan.span_count):
+                span = &scan.spans[i]
+                for block in range(span.low, span.high):
+                    if sources[span.source].footer.flags[block] == 0:
+                        self.add_statistics(&sources[span.source], block, scan.kind, 0)
+                        continue
+                    fault = direct_decode(&sources[span.source], block, scan.kind, times, values)
+                    if fault != DIRECT_GOOD:
+                        break
+                    self.add_points(times, NULL, values, sources[span.source].footer.count[block], scan.kind, False)
+                if fault != DIRECT_GOOD:
+                    break
+        free(sources)
+        if fault != DIRECT_GOOD:
+            direct_raise(<Segment> scan.sources[span.source][0], block, fault)
         return 0
 
-    cdef void add_value(self, Bucket* bucket, int64_t time, int64_t bits, uint8_t kind) noexcept:
-        cdef double value = as_number(bits) if kind == KIND_NUMBER else <double> bits
-        if isnan(value):
-            return
-        bucket.count += 1
-        bucket.minimum = min(bucket.minimum, value)
-        bucket.maximum = max(bucket.maximum, value)
-        if kind == KIND_NUMBER:
-            add_number(bucket, value, 0)
-        else:
-            bucket.integer_minimum = min(bucket.integer_minimum, bits)
-            bucket.integer_maximum = max(bucket.integer_maximum, bits)
-            add_integer(bucket, bits >> 63, bits)
-        if time < bucket.first_time:
-            bucket.first_time = time
-            bucket.first = value
-            bucket.integer_first = bits
-        if time >= bucket.last_time:
-            bucket.last_time = time
-            bucket.last = value
-            bucket.integer_last = bits
+    cdef int add_direct(self, SeriesScan scan) except -1:
+        """Add block by block, in no need of an order."""
+        cdef BlockSource* sources = block_sources(scan.sources)
+        cdef int64_t[BLOCK_POINTS] times
+        cdef int64_t[BLOCK_POINTS] values
+        cdef DirectFault fault = DIRECT_GOOD
+        cdef BlockRef* ref = NULL
+        cdef PointBuffer points
+        cdef IntegerProbe probe
+        cdef int64_t i, left = 0
+        cdef bint is_plain = scan.condition is None or scan.condition.is_bounds(scan.kind)
+        cdef bint counts_only = self.needs == 0 and self.bucket_count == 1 and scan.kind == KIND_NUMBER and scan.condition is not None
+        # A single bucket and no edges: times tell nothing.
+        cdef bint needs_times = self.bucket_count > 1 or self.needs & NEEDS_ENDS
+        try:
+            with nogil:
+                for i in range(scan.ref_count):
+                    ref = &scan.refs[i]
+                    if not is_plain or sources[ref.source].footer == NULL or not (ref.is_inside or not sources[ref.source].has_hidden):
+                        left += 1
+                    elif self.has_statistics(&sources[ref.source], ref):
+                        self.add_statistics(&sources[ref.source], ref.block, scan.kind, self.current)
+                    elif counts_only and ref.is_inside:
+                        fault = direct_between(
+                            &sources[ref.source], ref.block, scan.condition.number_low, scan.condition.number_high, self.count
+                        )
+                        if fault != DIRECT_GOOD:
+                            break
+                    elif self.is_dense(&sources[ref.source], ref) and direct_probe(&sources[ref.source], ref.block, &probe):
+                        fault = direct_decode(&sources[ref.source], ref.block, scan.kind, NULL, values)
+                        if fault != DIRECT_GOOD:
+                            break
+                        self.add_cuts(&sources[ref.source], ref, &probe, scan.kind, values)
+                    else:
+                        fault = direct_decode(
+                            &sources[ref.source], ref.block, scan.kind, times if needs_times or not ref.is_inside else NULL, values
+                        )
+                        if fault != DIRECT_GOOD:
+                            break
+                        self.add_block(scan, ref, sources[ref.source].footer.flags[ref.block] == 0, times, values)
+            if fault != DIRECT_GOOD:
+                direct_raise(<Segment> scan.sources[ref.source][0], ref.block, fault)
+            i = 0
+            while left:
+                ref = &scan.refs[i]
+                i += 1
+                if not is_plain or sources[ref.source].footer == NULL or not (ref.is_inside or not sources[ref.source].has_hidden):
+                    points = PointBuffer(scan.kind, scan.want)
+                    scan.load(ref, points)
+                    points.sort()
+                    self.add_points(points.time, points.sequence, points.value, points.count, scan.kind, False)
+                    left -= 1
+        finally:
+            free(sources)
+        return 0
 
-    def result(self, function: str):
-        """Return (starts, values) of the buckets that hold a value, as arrays: int64 microseconds and float64 or int64.
+    cdef bint is_dense(self, const BlockSource* source, const BlockRef* ref) noexcept nogil:
+        """Whether a block lies whole in few buckets: then its times are looked up where these are cut, and not decoded."""
+        cdef int64_t first
+        if not ref.is_whole or self.bucket_count == 1 or source.footer.flags[ref.block]:
+            return False
+        first = self.find(ref.first_time)
+        return (self.find(ref.last_time) - first) * FEW * 2 < ref.count
 
-        Args:
-            function: "avg", "sum", "min", "max", "count", "first" or "last". A sum of integers that int64 cannot hold
-                comes as float64.
-        """
-        cdef int64_t i, at = 0, filled = 0
-        cdef Bucket* cell
-        cdef double[::1] numbers
-        cdef int64_t[::1] integers, starts
-        cdef bint exact = self.is_integer and function != "avg"
-        for i in range(self.bucket_count):
-            if self.cells[i].count:
-                filled += 1
-                if function == "sum" and self.cells[i].integer_high != (self.cells[i].integer_low >> 63):
-                    exact = False
-        if function == "count":
-            exact = True
-        times = np.empty(filled, dtype=np.int64)
-        values = np.empty(filled, dtype=np.int64 if exact else np.float64)
-        starts = times
-        if exact:
-            integers = values
-        else:
-            numbers = values
-        for i in range(self.bucket_count):
-            cell = &self.cells[i]
-            if cell.count == 0:
-                continue
-            starts[at] = self.origin + i * self.width if self.width else self.edges[i]
-            if exact:
-                integers[at] = integer_result(cell, function)
+    cdef void add_cuts(
+        self, const BlockSource* source, const BlockRef* ref, const IntegerProbe* probe, uint8_t kind, const int64_t* values
+    ) noexcept nogil:
+        """Add a block that is dense, its finite values decoded."""
+        cdef int64_t low = 0, high, bucket, time = ref.first_time
+        while low < ref.count:
+            bucket = self.find(time)
+            high = ref.count
+            if ref.last_time >= self.current_end:
+                high = first_at(probe, low + 1, ref.count, time, ref.last_time, self.current_end)
+            if self.needs & NEEDS_ENDS:
+                self.add_end(bucket, time, 0, values[low], kind)
+                self.add_end(bucket, time_at(probe, high - 1, ref), 0, values[high - 1], kind)
+            if kind != KIND_NUMBER:
+                self.add_integers(bucket, values + low, high - low)
+            elif low == 0 and self.has_halves(bucket, high, ref):
+                self.add_halves(source.footer, ref.block, bucket, <const double*> values, high, ref.count)
+                if self.needs & NEEDS_ENDS:
+                    self.add_end(bucket + 1, time_at(probe, high, ref), 0, values[high], kind)
+                    self.add_end(bucket + 1, ref.last_time, 0, values[ref.count - 1], kind)
+                return
             else:
-                numbers[at] = number_result(cell, function)
-            at += 1
-        return times, values
+                self.add_numbers(bucket, <const double*> values + low, high - low)
+            low = high
+            if low < ref.count:
+                time = time_at(probe, low, ref)
 
+    cdef bint has_halves(self, int64_t bucket, int64_t cut, const BlockRef* ref) noexcept nogil:
+        """Whether a block ends in the bucket after the one in which it begins."""
+        return cut < ref.count and not self.needs & NEEDS_SQUARES and self.find(ref.last_time) == bucket + 1
 
-cdef bint overlaps(SeriesScan scan) noexcept:
-    """Whether blocks share times: their order is then not that of their points."""
-    cdef int64_t i, last = INT64_MIN
-    for i in range(scan.ref_count):
-        if scan.refs[i].first_time <= last:
-            return True
-        last = max(last, scan.refs[i].last_time)
-    return False
+    cdef void add_halves(
+        self, const SegmentFooter* footer, int64_t block, int64_t bucket, const double* values, int64_t cut, int64_t n
+    ) noexcept nogil:
+        """Add finite numbers up to `cut` to a bucket and the others to the next one, reducing the smaller part where that is enough.
 
+        What the larger part adds up to is the block's sum less that of the smaller one, and its minimum is that of the block
+        unless the smaller part has it, too.
+        """
+        cdef int64_t small = bucket if 2 * cut < n else bucket + 1, large = bucket + bucket + 1 - small
+        cdef const double* small_values = values if small == bucket else values + cut
+        cdef const double* large_values = values + cut if small == bucket else values
+        cdef int64_t small_count = cut if small == bucket else n - cut, large_count = n - small_count
+        cdef double minimum = as_number(footer.minimum[block]), maximum = as_number(footer.maximum[block])
+        cdef double high, low, rest = as_number(footer.sum_high[block]), rest_low = as_number(footer.sum_low[block])
+        self.count[small] += small_count
+        self.count[large] += large_count
+        if self.needs & NEEDS_SUM:
+            reducers.sum(small_values, small_count, &high, &low)
+            self.add_sum(small, high, low)
+            reduce_two_sum(&rest, &rest_low, -high)
+            rest_low -= low
+            # What is small beside the values that were added up has lost its last digits.
+            if not fabs(rest) >= max(fabs(minimum), fabs(maximum)) * n * CANCELLED:
+                reducers.sum(large_values, large_count, &rest, &rest_low)
+            self.add_sum(large, rest, rest_low)
+        if self.needs & NEEDS_RANGE:
+            reducers.range(small_values, small_count, &low, &high)
+            self.minimum[small] = min(self.minimum[small], low)
+            self.maximum[small] = max(self.maximum[small], high)
+            if not (low > minimum and high < maximum):
+                reducers.range(large_values, large_count, &minimum, &maximum)
+            self.minimum[large] = min(self.minimum[large], minimum)
+            self.maximum[large] = max(self.maximum[large], maximum)
 
-cdef int64_t integer_result(const Bucket* cell, str function):
-    if function == "sum":
-        return cell.integer_low
-    if function == "min":
-        return cell.integer_minimum
-    if function == "max":
-        return cell.integer_maximum
-    if function == "first":
-        return cell.integer_first
-    if function == "last":
-        return cell.integer_last
-    return cell.count
+    cdef void add_block(self, SeriesScan scan, const BlockRef* ref, bint all_finite, int64_t* times, int64_t* values) noexcept nogil:
+        """Add what counts of a decoded block."""
+        cdef int64_t low = 0, high = ref.count, i, at
+        cdef double number
+        if not ref.is_inside:
+            low = lower_bound(times, ref.count, scan.start)
+            high = lower_bound(times, ref.count, scan.end + 1) if scan.end < INT64_MAX else ref.count
+        if not ref.is_whole and scan.condition is not None:
+            at = low
+            for i in range(low, high):
+                times[at] = times[i]
+                values[at] = values[i]
+                if scan.kind == KIND_NUMBER:
+                    number = as_number(values[i])
+                    at += (number >= scan.condition.number_low) & (number <= scan.condition.number_high)
+                else:
+                    at += (values[i] >= scan.condition.integer_low) & (values[i] <= scan.condition.integer_high)
+            high = at
+        if low < high:
+            self.add_points(times + low, NULL, values + low, high - low, scan.kind, all_finite)
 
+    cdef bint has_statistics(self, const BlockSource* source, const BlockRef* ref) noexcept nogil:
+        """Whether a block's statistics are all there is to add, to bucket `current`."""
+        if not ref.is_whole or self.needs & NEEDS_SQUARES or source.footer.flags[ref.block]:
+            return False
+        self.find(ref.first_time)
+        return ref.last_time < self.current_end
 
-cdef double number_result(const Bucket* cell, str function):
-    if function == "avg":
-        return total_of(cell) / cell.count
-    if function == "sum":
-        return total_of(cell)
-    if function == "min":
-        return cell.minimum
-    if function == "max":
-        return cell.maximum
-    if function == "first":
-        return cell.first
-    return cell.last
+    cdef void add_statistics(self, const BlockSource* source, int64_t block, uint8_t kind, int64_t bucket) noexcept nogil:
+        cdef const SegmentFooter* footer = source.footer
+        self.count[bucket] += footer.count[block]
+        if kind == KIND_NUMBER:
+            if self.needs & NEEDS_SUM:
+                self.add_sum(bucket, as_number(footer.sum_high[block]), as_number(footer.sum_low[block]))
+            if self.needs & NEEDS_RANGE:
+                self.minimum[bucket] = min(self.minimum[bucket], as_number(footer.minimum[block]))
+                self.maximum[bucket] = max(self.maximum[bucket], as_number(footer.maximum[block]))
+        else:
+            if self.needs & NEEDS_SUM:
+                self.add_integer_sum(bucket, footer.sum_high[block], <uint64_t> footer.sum_low[block])
+            if self.needs & NEEDS_RANGE:
+                self.integer_minimum[bucket] = min(self.integer_minimum[bucket], footer.minimum[block])
+                self.integer_maximum[bucket] = max(self.integer_maximum[bucket], footer.maximum[block])
+        if self.needs & NEEDS_ENDS:
+            self.add_end(bucket, footer.first_time[block], 0, footer.first[block], kind)
+            self.add_end(bucket, footer.last_time[block], 0, footer.last[block], kind)
+
+    cdef void add_sum(self, int64_t bucket, double high, double low) noexcept nogil:
+        reduce_two_sum(&self.sum_high[bucket], &self.sum_low[bucket], high)
+        self.sum_low[bucket] += low
+
+    cdef void add_integer_sum(self, int64_t bucket, int64_t high, uint64_t low) noexcept nogil:
+        """Add high * 2^64 + low."""
+        cdef int128 total = (<int128> self.integer_high[bucket] << 64) + <uint64_t> self.integer_low[bucket] + (<int128> high << 64) + low
+        self.integer_high[bucket] = <int64_t> (total >> 64)
+        self.integer_low[bucket] = <int64_t> total
+
+    cdef void add_end(self, int64_t bucket, int64_t time, uint64_t sequence, int64_t bits, uint8_t kind) noexcept nogil:
+        """Take note of a value if it is the first or last one; of equal times without sequences the later added is later."""
+        cdef End* end = &self.first[bucket]
+        if time < end.time or (time == end.time and sequence < end.sequence):
+            end.time = time
+            end.sequence = sequence
+            end.bits = bits
+            end.number = as_number(bits) if kind == KIND_NUMBER else <double> bits
+        end = &self.last[bucket]
+        if time > end.time or (time == end.time and sequence >= end.sequence):
+            end.time = time
+            end.sequence = sequence
+            end.bits = bits
+            end.number = as_number(bits) if kind == KIND_NUMBER else <double> bits
+
+    cdef void add_points(
+        self, const int64_t* time, const uint64_t* sequence, const int64_t* value, int64_t n, uint8_t kind, bint all_finite
+    ) noexcept nogil:
+        """Add points in order of time; `sequence` may be NULL."""
+        cdef int64_t low = 0, high, bucket, i
+        if n and kind == KIND_NUMBER and not all_finite:
+            all_finite = reducers.all_finite(<const double*> value, n)
+        if kind == KIND_NUMBER and all_finite and self.width and not self.needs & ~NEEDS_SUM:
+            if (time[n - 1] - time[0]) // self.width * FEW > n:
+                self.add_sparse(time, <const double*> value, n)
+                return
+        while low < n:
+            bucket = 0
+            high = n
+            if self.bucket_count > 1:
+                bucket = self.find(time[low])
+                if time[n - 1] >= self.current_end:
+                    # A few points a bucket, or very many.
+                    high = low + 1
+                    while high < n and high < low + FEW and time[high] < self.current_end:
+                        high += 1
+                    if high == low + FEW:
+                        high += lower_bound(time + high, n - high, self.current_end)
+            if kind != KIND_NUMBER:
+                self.add_integers(bucket, value + low, high - low)
+            elif all_finite:
+                self.add_numbers(bucket, <const double*> value + low, high - low)
+            else:
+                self.add_odd_numbers(bucket, <const double*> value + low, high - low)
+            if self.needs & NEEDS_ENDS:
+                i = low
+                while i < high and kind == KIND_NUMBER and isnan(as_number(value[i])):
+                    i += 1
+                if i < high:
+                    self.add_end(bucket, time[i], 0 if sequence == NULL else sequence[i], value[i], kind)
+                    i = high - 1
+                    while kind == KIND_NUMBER and isnan(as_number(value[i])):
+                        i -= 1
+                    self.add_end(bucket, time[i], 0 if sequence == NULL else sequence[i], value[i], kind)
+            low = high
+
+    cdef void add_sparse(self, const int64_t* time, const double* values, int64_t n) noexcept nogil:
+        """Count and add finite numbers of which few lie in the same bucket: the loop of all loops, so without calls."""
+        cdef int64_t i, bucket = self.find(time[0]), end = self.current_end, count = 0
+        cdef double high = 0, low = 0
+        cdef bint adds = self.needs & NEEDS_SUM
+        for i in range(n):
+            if time[i] >= end:
+                self.count[bucket] += count
+                if adds:
+                    self.add_sum(bucket, high, low)
+                bucket += 1
+                end += self.width
+                if time[i] >= end:
+                    bucket = self.find(time[i])
+                    end = self.current_end
+                count = 0
+                high = low = 0
+            count += 1
+            reduce_two_sum(&high, &low, values[i])
+        self.count[bucket] += count
+        if adds:
+            self.add_sum(bucket, high, low)
+
+    cdef void add_numbers(self, int64_t bucket, const double* values, int64_t n) noexcept nogil:
+        """Add finite numbers."""
+        cdef double high, low
+        cdef int64_t i
+        self.count[bucket] += n
+        if self.needs & NEEDS_SUM:
+            if n < FEW:
+                high = self.sum_high[bucket]
+                low = self.sum_low[bucket]
+                for i in range(n):
+                    reduce_two_sum(&high, &low, values[i])
+                self.sum_high[bucket] = high
+                self.sum_low[bucket] = low
+            else:
+                reducers.sum(values, n, &high, &low)
+                self.add_sum(bucket, high, low)
+        if self.needs & NEEDS_RANGE:
+            if n < FEW:
+                low = self.minimum[bucket]
+                high = self.maximum[bucket]
+                for i in range(n):
+                    low = min(low, values[i])
+                    high = max(high, values[i])
+            else:
+                reducers.range(values, n, &low, &high)
+            self.minimum[bucket] = min(self.minimum[bucket], low)
+            self.maximum[bucket] = max(self.maximum[bucket], high)
+        if self.needs & NEEDS_SQUARES:
+            self.add_squares(bucket, values, n)
+
+    cdef void add_odd_numbers(self, int64_t bucket, const double* values, int64_t n) noexcept nogil:
+        """Add numbers among which are NaN, which is left out, or infinities."""
+        cdef int64_t i
+        for i in range(n):
+            if isnan(values[i]):
+                continue
+            self.count[bucket] += 1
+            if self.needs & NEEDS_SUM:
+                reduce_two_sum(&self.sum_high[bucket], &self.sum_low[bucket], values[i])
+            if self.needs & NEEDS_RANGE:
+                self.minimum[bucket] = min(self.minimum[bucket], values[i])
+                self.maximum[bucket] = max(self.maximum[bucket], values[i])
+            if self.needs & NEEDS_SQUARES:
+                self.add_squares(bucket, &values[i], 1)
+
+    cdef void add_integers(self, int64_t bucket, const int64_t* values, int64_t n) noexcept nogil:
+        cdef double[FEW] numbers
+        cdef int64_t high, low, i, at = 0
+        cdef int128 total
+        self.count[bucket] += n
+        if self.needs & NEEDS_SUM:
+            reducers.integer_sum(values, n, &high, &low)
+            total = (<int128> high << 32) + <uint64_t> low
+            self.add_integer_sum(bucket, <int64_t> (total >> 64), <uint64_t> total)
+        if self.needs & NEEDS_RANGE:
+            reducers.integer_range(values, n, &low, &high)
+            self.integer_minimum[bucket] = min(self.integer_minimum[bucket], low)
+            self.integer_maximum[bucket] = max(self.integer_maximum[bucket], high)
+        if self.needs & NEEDS_SQUARES:
+            while at < n:
+                for i in range(min(n - at, <int64_t> FEW)):
+                    numbers[i] = <double> values[at + i]
+                self.add_squares(bucket, numbers, min(n - at, <int64_t> FEW))
+                at += FEW
+
+    cdef void add_squares(self, int64_t bucket, const double* values, int64_t n) noexcept nogil:
+        """Put the mean of some values and their squared distances from it together with those of the bucket (Chan's way)."""
+        cdef double high, low, mean, away
+        cdef double before = self.weight[bucket], after = before + n
+        reducers.sum(values, n, &high, &low)
+        mean = (high + low) / n
+        away = mean - self.mean[bucket]
+        self.squares[bucket] += reducers.squares(values, n, mean) + away * away * before * n / after
+        self.mean[bucket] += away * n / after
+        self.weight[bucket] = after
+
+    cdef double total(self, int64_t bucket) noexcept nogil:
+        """The sum of all values of a bucket, numbers and integers, rounded once."""
+        cdef double high = self.sum_high[bucket], low = self.sum_low[bucket], rounded
+        cdef int128 whole
+        if not isfinite(high):
+            return high
+        if self.integer_high != NULL:
+            whole = (<int128> self.integer_high[bucket] << 64) + <uint64_t> self.integer_low[bucket]
+            rounded = <double> whole
+            reduce_two_sum(&high, &low, rounded)
+            low += <double> (whole - <int128> rounded)
+        return high + low
+
+    cdef bint fits(self) noexcept nogil:
+        """Whether every sum of integers is an int64."""
+        cdef int64_t i
+        for i in range(self.bucket_count):
+            if self.integer_high[i] != self.integer_low[i] >> 63:
+                return False
+        return True
+
+    cdef int64_t integer_of(self, int function, int64_t bucket) noexcept nogil:
+        if function == RESULT_SUM:
+            return self.integer_low[bucket]
+        if function == RESULT_MIN:
+            return self.integer_minimum[bucket]
+        if function == RESULT_MAX:
+            return self.integer_maximum[bucket]
+        if function == RESULT_FIRST:
+            return self.first[bucket].bits
+        if function == RESULT_LAST:
+            return self.last[bucket].bits
+        return self.count[bucket]
+
+    cdef double number_of(self, int function, int64_t bucket) noexcept nogil:
+        if function == RESULT_SUM:
+            return self.total(bucket)
+        if function == RESULT_AVG:
+            return self.total(bucket) / self.count[bucket]
+        if function == RESULT_MIN:
+            if self.integer_minimum != NULL and self.integer_minimum[bucket] <= self.integer_maximum[bucket]:
+                return min(self.minimum[bucket], <double> self.integer_minimum[bucket])
+            return self.minimum[bucket]
+        if function == RESULT_MAX:
+            if self.integer_maximum != NULL and self.integer_minimum[bucket] <= self.integer_maximum[bucket]:
+                return max(self.maximum[bucket], <double> self.integer_maximum[bucket])
+            return self.maximum[bucket]
+        if function == RESULT_FIRST:
+            return self.first[bucket].number
+        if function == RESULT_LAST:
+            return self.last[bucket].number
+        return sqrt(self.squares[bucket] / (self.count[bucket] - 1)) if self.count[bucket] > 1 else NAN
+
+    def filled(self):
+        """Return the numbers of the buckets that hold a value, ascending, as an int64 array; None = all of them do."""
+        cdef int64_t i, at = 0, count = 0
+        cdef int64_t[::1] numbers
+        for i in range(self.bucket_count):
+            count += self.count[i] != 0
+        if count == self.bucket_count:
+            return None
+        result = np.empty(count, dtype=np.int64)
+        numbers = result
+        for i in range(self.bucket_count):
+            if self.count[i]:
+                numbers[at] = i
+                at += 1
+        return result
+
+    def starts(self):
+        """Return the starts of all buckets, microseconds, as an int64 array."""
+        if self.width:
+            return np.arange(self.origin, self.origin + self.width * self.bucket_count, self.width, dtype=np.int64)
+        return np.asarray(self.edges)[: self.bucket_count].copy()
+
+    def values(self, function: str):
+        """Return the results of all buckets as float64 or int64; those of empty ones mean nothing.
+
+        A sum of integers that int64 cannot hold comes as float64, all of them then. stddev is that of a sample (n - 1), NaN for
+        a single value.
+        """
+        cdef int code = RESULTS[function]
+        cdef int64_t i
+        cdef double total
+        cdef double[::1] numbers
+        cdef int64_t[::1] integers
+        cdef bint exact = code == RESULT_COUNT or (
+            self.is_integer and code != RESULT_AVG and code != RESULT_STDDEV
+            and (code != RESULT_SUM or self.integer_high == NULL or self.fits())
+        )
+        result = np.empty(self.bucket_count, dtype=np.int64 if exact else np.float64)
+        if self.bucket_count == 0:
+            return result
+        if exact:
+            integers = result
+            with nogil:
+                if code == RESULT_COUNT:
+                    memcpy(&integers[0], self.count, 8 * self.bucket_count)
+                else:
+                    for i in range(self.bucket_count):
+                        integers[i] = self.integer_of(code, i)
+        else:
+            numbers = result
+            with nogil:
+                if code == RESULT_AVG and self.integer_high == NULL:
+                    for i in range(self.bucket_count):      # as `total`, but without its branches
+                        total = self.sum_high[i] + self.sum_low[i]
+                        if total != total:                  # beyond all floats, the lost part means nothing
+                            total = self.sum_high[i]
+                        numbers[i] = total / self.count[i]
+                else:
+                    for i in range(self.bucket_count):
+                        numbers[i] = self.number_of(code, i)
+        return result

@@ -61,6 +61,7 @@ cdef class BlockEncoder:
     cdef int put_location(self, const Columns* columns) except -1 nogil
 
 
+cdef int find_streams(const uint8_t* data, int64_t size, int64_t* start, int64_t* length) noexcept nogil
 cdef void block_stats(const Columns* columns, uint8_t kind, BlockStats* stats) noexcept nogil
 cdef const char* block_decode(
     const uint8_t* data, int64_t size, int32_t n, PointBuffer into, StringMap map

@@ -104,6 +104,15 @@ cdef class Memtable:
             series = series.next_of_device
         return result
 
+    def device_count(self, device: int) -> int:
+        """Return how many points of a device were ever added."""
+        cdef MemtableSeries* series = self.first_of(device)
+        cdef int64_t count = 0
+        while series != NULL:
+            count += series.count
+            series = series.next_of_device
+        return count
+
     def devices(self) -> list[int]:
         """Return the number of every device in it."""
         return list(self.by_device)
@@ -117,6 +126,17 @@ cdef class Memtable:
                 return True
             series = series.next_of_device
         return False
+
+    def device_bounds(self, device: int) -> tuple[int, int] | None:
+        """Return the first and last time of a device's points, or None if it has none."""
+        cdef MemtableSeries* series = self.first_of(device)
+        cdef int64_t low = INT64_MAX, high = INT64_MIN
+        while series != NULL:
+            if series.count:
+                low = min(low, series.time_min)
+                high = max(high, series.time_max)
+            series = series.next_of_device
+        return None if low > high else (low, high)
 
     def period_counts(self, device: int, period: str | None) -> dict[int, int]:
         """Return how many points of a device lie in each period: number of the period -> points."""

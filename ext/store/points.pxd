@@ -79,7 +79,9 @@ cdef class PointBuffer:
     cdef int sort(self) except -1 nogil
     cdef void view(self, int64_t first, int64_t count, Columns* columns) noexcept nogil
     cdef void clear(self) noexcept nogil
+    cdef void keep(self, int64_t begin, const uint8_t* kept) noexcept nogil
     cdef object value_at(self, int64_t i)
+    cdef object group_at(self, uint32_t device, int64_t i)
     cdef object row_at(self, uint32_t device, str variable, int64_t i)
 
 

@@ -5,7 +5,7 @@ columns and is what blocks are decoded into, what merges collect, and what resul
 """
 
 from libc.math cimport isnan
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove, memset
 
@@ -13,7 +13,7 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.batch cimport GroupCell, LocationCell, group_text
 from tsengine.core.codec.strings cimport StringTable
-from tsengine.core.limits cimport GROUP_TEXT, KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
+from tsengine.core.limits cimport GROUP_AUTO, GROUP_TEXT, KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
 
 import numpy as np
 
@@ -70,6 +70,14 @@ cdef class StringMap:
         memset(self.numbers + self.capacity, 0, (capacity - self.capacity) * sizeof(uint32_t))
         self.capacity = capacity
         return 0
+
+
+cdef extern from *:
+    """
+    /* The first digit is the highest: in memory it comes first, on little-endian machines, which is all that the formats know. */
+    static inline uint64_t tsengine_swap_bytes(uint64_t bits) { return __builtin_bswap64(bits); }
+    """
+    uint64_t swap_bytes "tsengine_swap_bytes"(uint64_t bits) noexcept nogil
 
 
 cdef inline bint is_after(const SortKey* a, const SortKey* b) noexcept nogil:
@@ -239,6 +247,30 @@ cdef class PointBuffer:
         if self.want & WANT_METADATA:
             memmove(self.metadata + to, self.metadata + origin, 4 * count)
 
+    cdef void keep(self, int64_t begin, const uint8_t* kept) noexcept nogil:
+        """Of the points from `begin` on leave those with kept[i]; kept[0] is that of `begin`."""
+        cdef int64_t at = begin, i
+        for i in range(begin, self.count):
+            if not kept[i - begin]:
+                continue
+            if at != i:
+                self.time[at] = self.time[i]
+                self.sequence[at] = self.sequence[i]
+                if self.want & WANT_VALUE:
+                    self.value[at] = self.value[i]
+                if self.want & WANT_RECEIVED:
+                    self.received[at] = self.received[i]
+                if self.want & WANT_UNIT:
+                    self.unit[at] = self.unit[i]
+                if self.want & WANT_GROUP:
+                    self.group[at] = self.group[i]
+                if self.want & WANT_LOCATION:
+                    self.location[at] = self.location[i]
+                if self.want & WANT_METADATA:
+                    self.metadata[at] = self.metadata[i]
+            at += 1
+        self.count = at
+
     cdef int sort(self) except -1 nogil:
         """Order the points by (time, sequence)."""
         cdef SortKey* keys
@@ -307,9 +339,13 @@ cdef class PointBuffer:
             return self.strings.text(<uint32_t> self.value[i])
         return None
 
+    cdef object group_at(self, uint32_t device, int64_t i):
+        """Return the group of point i as text."""
+        cdef const GroupCell* cell = &self.group[i]
+        return self.strings.text(cell.low) if cell.form == GROUP_TEXT else group_text(device, self.sequence[i], cell)
+
     cdef object row_at(self, uint32_t device, str variable, int64_t i):
         """Return point i as a Row; every column has to have been wanted."""
-        cdef const GroupCell* cell = &self.group[i]
         cdef uint32_t number
         cdef object metadata = None
         cdef bint located = not isnan(self.location[i].lat)
@@ -322,7 +358,7 @@ cdef class PointBuffer:
             variable,
             self.value_at(i),
             self.strings.text(self.unit[i] - 1) if self.unit[i] else None,
-            self.strings.text(cell.low) if cell.form == GROUP_TEXT else group_text(device, self.sequence[i], cell),
+            self.group_at(device, i),
             self.location[i].lat if located else None,
             self.location[i].lng if located else None,
             metadata,
@@ -351,30 +387,70 @@ cdef class PointBuffer:
                 result[i] = self.value_at(i)
         return result
 
-    def columns(self, device: int):
-        """Return the other columns as arrays: dict of unit, group, lat, lng, metadata, received (those that were wanted).
+    def string_codes(self, column: str):
+        """Return (codes, list of bytes) of the unit or metadata: int64 arrays, -1 = none. None if no point has any."""
+        cdef const uint32_t* cells = self.unit if column == "unit" else self.metadata
+        cdef int64_t i = 0
+        while i < self.count and cells[i] == 0:
+            i += 1
+        if i == self.count:
+            return None
+        return copied(cells, self.count, np.uint32).astype(np.int64) - 1, [self.strings[i] for i in range(len(self.strings))]
 
-        unit, metadata: (indices + 1 with 0 = none, list of bytes); group: list of text; lat, lng: float64 with NaN = none.
-        """
-        cdef dict result = {}
-        cdef list strings = [self.strings[i] for i in range(len(self.strings))]
-        if self.want & WANT_UNIT:
-            result["unit"] = copied(self.unit, self.count, np.uint32), strings
-        if self.want & WANT_METADATA:
-            result["metadata"] = copied(self.metadata, self.count, np.uint32), strings
-        if self.want & WANT_RECEIVED:
-            result["received"] = copied(self.received, self.count, np.uint32)
-        if self.want & WANT_LOCATION:
-            result["lat"] = copied(self.location, self.count * 2, np.float64)[0::2]
-            result["lng"] = copied(self.location, self.count * 2, np.float64)[1::2]
-        if self.want & WANT_GROUP:
-            result["group"] = [
-                self.strings.text(self.group[i].low)
-                if self.group[i].form == GROUP_TEXT
-                else group_text(<uint32_t> device, self.sequence[i], &self.group[i])
-                for i in range(self.count)
-            ]
-        return result
+    def degrees(self):
+        """Return (latitudes, longitudes) as float64 arrays, NaN = none; or None if no point has a location."""
+        cdef int64_t i = 0
+        while i < self.count and isnan(self.location[i].lat):
+            i += 1
+        if i == self.count:
+            return None
+        both = copied(self.location, self.count * 2, np.float64)
+        return both[0::2].copy(), both[1::2].copy()
+
+    def hex_texts(self, device: int, of_ids: bool):
+        """Return (offsets, bytes) of the ids or groups one after another: int32, shape (n + 1,), and uint8."""
+        cdef int64_t i, size = 0
+        cdef uint32_t number, code = device
+        cdef bint is_id = of_ids
+        cdef const GroupCell* cell
+        cdef uint64_t mark
+        cdef int32_t[::1] offsets
+        cdef uint8_t[::1] data
+        cdef char* out
+        for i in range(self.count):
+            if is_id or self.group[i].form != GROUP_TEXT:
+                size += 24
+            else:
+                size += self.strings.entries[self.group[i].low].size
+        offset_array = np.empty(self.count + 1, np.int32)
+        data_array = np.empty(max(size, 1), np.uint8)
+        offsets, data = offset_array, data_array
+        size = 0
+        with nogil:
+            for i in range(self.count):
+                offsets[i] = <int32_t> size
+                out = <char*> &data[0] + size
+                if is_id:
+                    put_hex(out, <uint64_t> code << 32 | self.sequence[i] >> 32)
+                    put_hex8(out + 16, <uint32_t> self.sequence[i])
+                    size += 24
+                    continue
+                cell = &self.group[i]
+                if cell.form == GROUP_TEXT:
+                    number = cell.low
+                    memcpy(out, self.strings.entries[number].data, self.strings.entries[number].size)
+                    size += self.strings.entries[number].size
+                    continue
+                if cell.form == GROUP_AUTO:
+                    mark = (self.sequence[i] - cell.low) | <uint64_t> 1 << 63
+                    put_hex(out, <uint64_t> code << 32 | mark >> 32)
+                    put_hex8(out + 16, <uint32_t> mark)
+                else:
+                    put_hex(out, cell.high)
+                    put_hex8(out + 16, cell.low)
+                size += 24
+            offsets[self.count] = <int32_t> size
+        return offset_array, data_array[:size]
 
     def text_codes(self):
         """Return the values of a text series as (indices, list of bytes)."""
@@ -388,6 +464,24 @@ cdef class PointBuffer:
         if reverse:
             return [self.row_at(device, variable, self.count - 1 - i) for i in range(low, high)]
         return [self.row_at(device, variable, i) for i in range(low, high)]
+
+
+cdef void put_hex(char* out, uint64_t bits) noexcept nogil:
+    """Write 16 hexadecimal digits."""
+    put_hex8(out, <uint32_t> (bits >> 32))
+    put_hex8(out + 8, <uint32_t> bits)
+
+
+cdef void put_hex8(char* out, uint32_t bits) noexcept nogil:
+    """Write 8 hexadecimal digits, all at once: each gets a byte, and those above 9 are moved to the letters."""
+    cdef uint64_t digits = bits, above
+    digits = (digits << 16 | digits) & 0x0000FFFF0000FFFFULL
+    digits = (digits << 8 | digits) & 0x00FF00FF00FF00FFULL
+    digits = (digits << 4 | digits) & 0x0F0F0F0F0F0F0F0FULL
+    above = (digits + 0x0606060606060606ULL) >> 4 & 0x0101010101010101ULL
+    digits += 0x3030303030303030ULL + above * 39
+    digits = swap_bytes(digits)
+    memcpy(out, &digits, 8)
 
 
 cdef void* grown(void* memory, int64_t size) except NULL nogil:

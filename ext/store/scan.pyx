@@ -6,14 +6,20 @@ out, in order, what no later block can precede: memory holds only as many blocks
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t
-from libc.stdlib cimport free, qsort, realloc
+from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.string cimport memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.limits cimport BLOCK_POINTS
+from tsengine.core.limits cimport BLOCK_POINTS, KIND_BOOLEAN, KIND_NONE, KIND_NUMBER, KIND_TEXT
+from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
-from tsengine.core.store.segment cimport Segment
+from tsengine.core.store.reduce cimport reducers
+from tsengine.core.store.segment cimport Segment, SegmentFooter
+
+import numpy as np
 
 WANTS = {"value": 1, "sequence": 2, "received": 4, "unit": 8, "group": 16, "location": 32, "metadata": 64, "all": WANT_ALL}
 
@@ -37,10 +43,13 @@ cdef class SeriesScan:
         start, end: inclusive bounds, microseconds.
         want: WANTS of the columns that are needed, added up.
         reverse: newest first.
+        condition: only points that meet it.
+        expanded: False leaves the blocks of segments as spans, for aggregates that may not look at single ones.
     """
 
     def __cinit__(
-        self, list sources, uint32_t device, bytes name, uint8_t kind, int64_t start, int64_t end, int want, bint reverse=False
+        self, list sources, uint32_t device, bytes name, uint8_t kind, int64_t start, int64_t end, int want, bint reverse=False,
+        Condition condition=None, bint expanded=True,
     ):
         cdef int32_t number
         cdef Segment segment
@@ -50,9 +59,16 @@ cdef class SeriesScan:
         self.kind = kind
         self.start = start
         self.end = end
-        self.want = want
+        self.want = want if condition is None else want | condition.want
         self.reverse = reverse
+        self.condition = condition
         self.maps = {}
+        if start > end or (condition is not None and not condition.admits_kind(kind)):
+            self.is_expanded = True
+            return
+        self.spans = <Span*> malloc(max(len(sources), 1) * sizeof(Span))
+        if self.spans == NULL:
+            PyErr_NoMemory()
         for number in range(len(sources)):
             source, hidden = sources[number]
             if type(source) is Segment:
@@ -64,9 +80,11 @@ cdef class SeriesScan:
                 series = (<Memtable> source).lookup(device, name, kind)
                 if series != NULL:
                     self.add_memtable(number, series, hidden)
-        self.order()
+        if expanded:
+            self.expand()
 
     def __dealloc__(self):
+        free(self.spans)
         free(self.refs)
         free(self.views)
 
@@ -82,54 +100,163 @@ cdef class SeriesScan:
                         PyErr_NoMemory()
                     self.views = <Columns*> grown
                 self.views[self.view_count] = block.columns
-                self.add_ref(block.time_min, block.time_max, block.columns.count, self.view_count, number, hidden)
+                self.add_ref(block.time_min, block.time_max, block.columns.count, self.view_count, number, hidden, ADMITS_SOME)
                 self.view_count += 1
             block = block.next
         return 0
 
     cdef int add_segment(self, int32_t number, Segment segment, int64_t series, list hidden) except -1:
-        cdef int64_t low = segment.footer.series_first_block[series]
-        cdef int64_t high = segment.footer.series_first_block[series + 1]
-        cdef int64_t block
-        # Blocks are ordered by first time: past `end` none matters.
-        high = low + lower_bound(segment.footer.first_time + low, high - low, self.end + 1 if self.end < INT64_MAX else self.end)
-        for block in range(low, high):
-            if segment.footer.last_time[block] >= self.start:
-                self.add_ref(
-                    segment.footer.first_time[block], segment.footer.last_time[block], segment.footer.count[block], block, number, hidden
-                )
+        cdef const SegmentFooter* footer = &segment.footer
+        cdef int64_t low = footer.series_first_block[series]
+        cdef int64_t high = footer.series_first_block[series + 1]
+        cdef Span* span
+        cdef int64_t first, last
+        # Blocks are ordered by first time, and hardly overlap: past `end` none matters, and before `start` the last may.
+        high = low + lower_bound(footer.first_time + low, high - low, self.end + 1 if self.end < INT64_MAX else self.end)
+        low += max(lower_bound(footer.first_time + low, high - low, self.start) - 1, <int64_t> 0)
+        while low > footer.series_first_block[series] and footer.last_time[low - 1] >= self.start:
+            low -= 1
+        while low < high and footer.last_time[low] < self.start:
+            low += 1
+        if low == high:
+            return 0
+        span = &self.spans[self.span_count]
+        span.source = number
+        span.low = low
+        span.high = high
+        span.is_inside = footer.first_time[low] >= self.start and footer.last_time[high - 1] <= self.end
+        for first, last in hidden:
+            if first <= footer.last_time[high - 1] and footer.first_time[low] <= last:
+                span.is_inside = False
+        self.span_count += 1
         return 0
 
-    cdef int add_ref(self, int64_t first_time, int64_t last_time, int64_t count, int64_t block, int32_t number, list hidden) except -1:
+    cdef int expand(self) except -1:
+        """Note every block that may matter, in order."""
+        cdef BlockRef* fresh = self.refs
+        cdef int64_t fresh_count = self.ref_count, total = self.ref_count, i
+        if self.is_expanded:
+            return 0
+        self.is_expanded = True
+        for i in range(self.span_count):
+            total += self.spans[i].high - self.spans[i].low
+        self.refs = NULL
+        self.ref_count = self.ref_capacity = 0
+        try:
+            self.reserve(total)
+            for i in range(self.span_count):
+                self.expand_span(&self.spans[i])
+            for i in range(fresh_count):        # newest last, so that the order mostly is right as it is
+                self.refs[self.ref_count] = fresh[i]
+                self.ref_count += 1
+        finally:
+            free(fresh)
+        self.order()
+        return 0
+
+    cdef int expand_span(self, Span* span) except -1:
+        cdef Segment segment = <Segment> self.sources[span.source][0]
+        cdef list hidden = self.sources[span.source][1]
+        cdef const SegmentFooter* footer = &segment.footer
+        cdef int verdict = ADMITS_ALL
+        cdef int64_t block
         cdef BlockRef* ref
+        if span.is_inside and self.condition is None:
+            for block in range(span.low, span.high):
+                ref = &self.refs[self.ref_count + block - span.low]
+                ref.first_time = footer.first_time[block]
+                ref.last_time = footer.last_time[block]
+                ref.count = footer.count[block]
+                ref.block = block
+                ref.source = span.source
+                ref.is_inside = ref.is_whole = True
+                self.point_count += ref.count
+            self.ref_count += span.high - span.low
+            return 0
+        for block in range(span.low, span.high):
+            if footer.last_time[block] < self.start:
+                continue
+            if self.condition is not None:
+                verdict = self.condition.admits_block(self.kind, footer.minimum[block], footer.maximum[block], footer.flags[block])
+                if verdict == ADMITS_NONE:
+                    continue
+            self.add_ref(footer.first_time[block], footer.last_time[block], footer.count[block], block, span.source, hidden, verdict)
+        return 0
+
+    cdef int reserve(self, int64_t count) except -1:
+        """Make room for this many blocks in all."""
         cdef void* grown
+        if count <= self.ref_capacity:
+            return 0
+        count = max(self.ref_capacity * 2, count)
+        grown = realloc(self.refs, count * sizeof(BlockRef))
+        if grown == NULL:
+            PyErr_NoMemory()
+        self.refs = <BlockRef*> grown
+        self.ref_capacity = count
+        return 0
+
+    cdef int add_ref(
+        self, int64_t first_time, int64_t last_time, int64_t count, int64_t block, int32_t number, list hidden, int verdict
+    ) except -1:
+        cdef BlockRef* ref
         cdef int64_t low, high
-        cdef bint is_whole = first_time >= self.start and last_time <= self.end
+        cdef bint is_inside = first_time >= self.start and last_time <= self.end
         for low, high in hidden:
             if low <= first_time and last_time <= high:
                 return 0
             if low <= last_time and first_time <= high:
-                is_whole = False
-        if self.ref_count == self.ref_capacity:
-            self.ref_capacity = max(self.ref_capacity * 2, <int64_t> 16)
-            grown = realloc(self.refs, self.ref_capacity * sizeof(BlockRef))
-            if grown == NULL:
-                PyErr_NoMemory()
-            self.refs = <BlockRef*> grown
+                is_inside = False
+        self.reserve(self.ref_count + 1)
         ref = &self.refs[self.ref_count]
         ref.first_time = first_time
         ref.last_time = last_time
         ref.count = count
         ref.block = block
         ref.source = number
-        ref.is_whole = is_whole
+        ref.is_inside = is_inside
+        ref.is_whole = is_inside and (self.condition is None or verdict == ADMITS_ALL)
         self.ref_count += 1
         self.point_count += count
         return 0
 
     cdef void order(self) noexcept nogil:
-        if self.ref_count > 1:
-            qsort(self.refs, self.ref_count, sizeof(BlockRef), by_last_time_down if self.reverse else by_first_time)
+        cdef int64_t i
+        cdef BlockRef swapped
+        # Segments of one month after another are in order as they come; in reverse they are when they are turned round.
+        if self.reverse:
+            for i in range(self.ref_count // 2):
+                swapped = self.refs[i]
+                self.refs[i] = self.refs[self.ref_count - 1 - i]
+                self.refs[self.ref_count - 1 - i] = swapped
+        for i in range(1, self.ref_count):
+            if (
+                self.refs[i].last_time > self.refs[i - 1].last_time if self.reverse
+                else self.refs[i].first_time < self.refs[i - 1].first_time
+            ):
+                qsort(self.refs, self.ref_count, sizeof(BlockRef), by_last_time_down if self.reverse else by_first_time)
+                return
+
+    cdef bint is_simple(self) noexcept:
+        """Whether all that matters are whole blocks of segments."""
+        cdef int64_t i
+        if self.is_expanded or self.ref_count or self.condition is not None:
+            return False
+        for i in range(self.span_count):
+            if not self.spans[i].is_inside:
+                return False
+        return True
+
+    cdef bint has_overlaps(self) noexcept:
+        """Whether blocks share times: their order is then not that of their points."""
+        cdef int64_t i
+        for i in range(1, self.ref_count):
+            if self.reverse:
+                if self.refs[i].last_time >= self.refs[i - 1].first_time:
+                    return True
+            elif self.refs[i].first_time <= self.refs[i - 1].last_time:
+                return True
+        return False
 
     cdef StringMap map_of(self, int32_t number, uint32_t dictionary, PointBuffer into):
         """Return the map from a source's strings (or one of its dictionaries) to those of the buffer."""
@@ -158,28 +285,23 @@ cdef class SeriesScan:
             map = self.map_of(ref.source, 0, into)
             into.append(&self.views[ref.block], 0, self.views[ref.block].count, map)
         if not ref.is_whole:
-            self.filter(into, begin, self.sources[ref.source][1])
+            self.filter(into, begin, ref)
         return 0
 
-    cdef int filter(self, PointBuffer points, int64_t begin, list hidden) except -1:
-        """Of the points behind `begin` keep those inside the bounds that no interval hides."""
-        cdef int64_t at = points.count, high, time, low_hidden, high_hidden
-        cdef bint kept
-        # From the end, so that a run that is dropped moves only points already seen.
-        while at > begin:
-            high = at
-            while at > begin:
-                time = points.time[at - 1]
-                kept = self.start <= time <= self.end
-                for low_hidden, high_hidden in hidden:
-                    kept = kept and not low_hidden <= time <= high_hidden
-                if kept:
-                    break
-                at -= 1
-            if at < high:
-                points.drop(at, high)
-            else:
-                at -= 1
+    cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref) except -1:
+        """Of the points of a block, behind `begin`, keep those that count."""
+        cdef uint8_t[BLOCK_POINTS] kept
+        cdef int64_t count = points.count - begin, i, low, high
+        memset(kept, 1, BLOCK_POINTS)
+        if not ref.is_inside:
+            for i in range(count):
+                kept[i] = self.start <= points.time[begin + i] <= self.end
+            for low, high in self.sources[ref.source][1]:
+                for i in range(count):
+                    kept[i] &= not low <= points.time[begin + i] <= high
+        if self.condition is not None:
+            self.condition.keep(points, begin, kept)
+        points.keep(begin, kept)
         return 0
 
     cdef PointBuffer split(self, int64_t frontier):
@@ -246,6 +368,8 @@ cdef class SeriesScan:
         cdef PointBuffer run
         cdef Columns columns
         cdef StringMap map
+        if points is not None:
+            points.reserve(min(<int64_t> at_least, self.point_count) + BLOCK_POINTS)       # growing it would copy it, again and again
         while points is not None and points.count < <int64_t> at_least:
             run = self.next_run()
             if run is None:
@@ -269,17 +393,62 @@ cdef class SeriesScan:
         return points
 
     def count(self) -> int:
-        """Return the exact number of points; decodes the times of blocks at the edges only."""
+        """Return the exact number of points; decodes blocks at the edges, and those that a condition cuts.
+
+        Raises:
+            CorruptionError: such a block is damaged.
+        """
+        cdef BlockSource* sources = block_sources(self.sources)
+        cdef bint is_bounds = self.condition is not None and self.condition.is_bounds(self.kind)
+        cdef int64_t[BLOCK_POINTS] cells
         cdef int64_t total = 0, i
+        cdef DirectFault fault = DIRECT_GOOD
+        cdef const BlockSource* source
+        cdef BlockRef* ref
+        cdef PointBuffer points
+        try:
+            for i in range(self.ref_count):
+                ref = &self.refs[i]
+                source = &sources[ref.source]
+                if ref.is_whole:
+                    total += ref.count
+                elif source.footer != NULL and ref.is_inside and is_bounds:
+                    with nogil:
+                        if self.kind == KIND_NUMBER:
+                            fault = direct_between(source, ref.block, self.condition.number_low, self.condition.number_high, &total)
+                        else:
+                            fault = direct_decode(source, ref.block, self.kind, NULL, cells)
+                            if fault == DIRECT_GOOD:
+                                total += reducers.integer_between(cells, ref.count, self.condition.integer_low, self.condition.integer_high)
+                elif source.footer != NULL and not source.has_hidden and self.condition is None:
+                    with nogil:
+                        fault = direct_decode(source, ref.block, self.kind, cells, NULL)
+                        if fault == DIRECT_GOOD:
+                            total -= lower_bound(cells, ref.count, self.start)
+                            total += lower_bound(cells, ref.count, self.end + 1) if self.end < INT64_MAX else ref.count
+                else:
+                    points = PointBuffer(self.kind, 0 if self.condition is None else self.condition.want)
+                    self.load(ref, points)
+                    total += points.count
+                if fault != DIRECT_GOOD:
+                    direct_raise(<Segment> self.sources[ref.source][0], ref.block, fault)
+        finally:
+            free(sources)
+        return total
+
+    def has_points(self) -> bool:
+        """Return whether there is a point; mostly without decoding any."""
+        cdef int64_t i
         cdef PointBuffer points
         for i in range(self.ref_count):
             if self.refs[i].is_whole:
-                total += self.refs[i].count
-            else:
-                points = PointBuffer(self.kind, 0)
-                self.load(&self.refs[i], points)
-                total += points.count
-        return total
+                return True
+        for i in range(self.ref_count):
+            points = PointBuffer(self.kind, self.want)
+            self.load(&self.refs[i], points)
+            if points.count:
+                return True
+        return False
 
     def time_bounds(self):
         """Return the first and the last time that the scan may give, or None if it gives nothing.
@@ -287,7 +456,137 @@ cdef class SeriesScan:
         Bounds of blocks, cut to the bounds of the scan: a point need not lie on them.
         """
         cdef int64_t low = INT64_MAX, high = INT64_MIN, i
+        cdef Segment segment
         for i in range(self.ref_count):
             low = min(low, self.refs[i].first_time)
             high = max(high, self.refs[i].last_time)
-        return None if self.ref_count == 0 else (max(low, self.start), min(high, self.end))
+        if not self.is_expanded:
+            for i in range(self.span_count):
+                segment = <Segment> self.sources[self.spans[i].source][0]
+                low = min(low, segment.footer.first_time[self.spans[i].low])
+                high = max(high, segment.footer.last_time[self.spans[i].high - 1])
+        return None if low > high else (max(low, self.start), min(high, self.end))
+
+    cdef bint is_direct(self) noexcept:
+        """Whether points can be decoded straight into arrays: see `next_arrays`."""
+        cdef int64_t i
+        if self.kind == KIND_TEXT or self.kind == KIND_NONE or self.condition is not None or self.reverse or self.pending is not None:
+            return False
+        if self.has_overlaps():
+            return False
+        for i in range(self.ref_count):
+            if not self.refs[i].is_inside and self.sources[self.refs[i].source][1]:
+                return False
+        for i in range(self.view_count):
+            if not reducers.ascends(self.views[i].time, self.views[i].count):
+                return False
+        return True
+
+    def arrays(self):
+        """Return (times, values) of every point as new arrays, or None where `collect` has to be asked; see `next_arrays`."""
+        return self.next_arrays(INT64_MAX) if self.next_ref < self.ref_count else None
+
+    def next_arrays(self, int64_t at_most):
+        """Return (times, values) of the next points as new arrays; None at the end, or where `next_points` has to be asked.
+
+        Blocks are decoded straight into the arrays. That needs numbers, integers or booleans in blocks that do not overlap,
+        no condition, and nothing hidden in part.
+
+        Args:
+            at_most: so many points, but at least a block.
+
+        Raises:
+            CorruptionError: a block is damaged.
+        """
+        cdef int64_t at = 0, i, n, low, high, stop, total = 0
+        cdef int64_t[::1] times, values
+        cdef BlockSource* sources
+        cdef BlockRef* ref
+        cdef DirectFault fault = DIRECT_GOOD
+        if self.next_ref == 0:
+            self.goes_direct = self.is_direct()
+        if not self.goes_direct or self.next_ref == self.ref_count:
+            return None
+        stop = self.next_ref
+        while stop < self.ref_count and (stop == self.next_ref or total + self.refs[stop].count <= at_most):
+            total += self.refs[stop].count
+            stop += 1
+        time_array = np.empty(total + BLOCK_POINTS, np.int64)       # decoders may write a whole block
+        value_array = np.empty(total + BLOCK_POINTS, np.int64)
+        times, values = time_array, value_array
+        sources = block_sources(self.sources)
+        with nogil:
+            for i in range(self.next_ref, stop):
+                ref = &self.refs[i]
+                n = ref.count
+                if sources[ref.source].footer != NULL:
+                    fault = direct_decode(&sources[ref.source], ref.block, self.kind, &times[at], &values[at])
+                    if fault != DIRECT_GOOD:
+                        break
+                else:
+                    memcpy(&times[at], self.views[ref.block].time, 8 * n)
+                    memcpy(&values[at], self.views[ref.block].value, 8 * n)
+                if not ref.is_inside:
+                    low = lower_bound(&times[at], n, self.start)
+                    high = lower_bound(&times[at], n, self.end + 1) if self.end < INT64_MAX else n
+                    n = max(high - low, <int64_t> 0)
+                    memmove(&times[at], &times[at + low], 8 * n)
+                    memmove(&values[at], &values[at + low], 8 * n)
+                at += n
+        free(sources)
+        if fault != DIRECT_GOOD:
+            direct_raise(<Segment> self.sources[ref.source][0], ref.block, fault)
+        self.next_ref = stop
+        times = values = None
+        time_array.resize(at, refcheck=False)
+        value_array.resize(at, refcheck=False)
+        if self.kind == KIND_BOOLEAN:
+            return time_array, value_array.astype(bool)
+        return time_array, value_array.view(np.float64) if self.kind == KIND_NUMBER else value_array
+
+
+cdef BlockSource* block_sources(list sources) except NULL:
+    """Return what loops without the GIL need of sources, memtables as zeros; to be freed."""
+    cdef BlockSource* result = <BlockSource*> calloc(max(len(sources), 1), sizeof(BlockSource))
+    cdef Segment segment
+    cdef int64_t i
+    if result == NULL:
+        PyErr_NoMemory()
+    for i in range(len(sources)):
+        if type(sources[i][0]) is Segment:
+            segment = <Segment> sources[i][0]
+            result[i].footer = &segment.footer
+            result[i].data = segment.file.data
+            result[i].has_hidden = len(sources[i][1]) > 0
+    return result
+
+
+def plan(
+    sources: list,
+    device: int,
+    sealed: frozenset,
+    names: frozenset | None,
+    kinds: object,
+    start: int,
+    end: int,
+    want: int,
+    reverse: bool,
+    condition: Condition | None,
+    expanded: bool,
+) -> list:
+    """Return (name, SeriesScan) of the series that may have points, by name and kind: all of one moment.
+
+    One call from first to last: no batch is added to a memtable meanwhile, so each is seen whole or not at all.
+    """
+    cdef list result = []
+    cdef set series = set(sealed)
+    cdef SeriesScan scan
+    cdef bytes key
+    for source, _ in sources:
+        if type(source) is Memtable:
+            series.update((<Memtable> source).device_series(device))
+    for key, kind in sorted([one for one in series if (names is None or one[0] in names) and one[1] in kinds]):
+        scan = SeriesScan(sources, device, key, kind, start, end, want, reverse, condition, expanded)
+        if scan.ref_count or (not scan.is_expanded and scan.span_count):
+            result.append((key.decode(), scan))
+    return result

@@ -341,6 +341,19 @@ cdef class Segment:
             i += 1
         return result
 
+    def device_bounds(self, device: int) -> tuple[int, int] | None:
+        """Return the first and last time of a device's points, or None if it has none."""
+        cdef int64_t series = self._first_series(device), block
+        cdef int64_t low = TIME_MAX, high = TIME_MIN
+        if series == self.footer.counts.series_count or self.footer.series_device[series] != <uint32_t> device:
+            return None
+        while series < self.footer.counts.series_count and self.footer.series_device[series] == <uint32_t> device:
+            low = min(low, self.footer.first_time[self.footer.series_first_block[series]])
+            for block in range(self.footer.series_first_block[series], self.footer.series_first_block[series + 1]):
+                high = max(high, self.footer.last_time[block])
+            series += 1
+        return low, high
+
     def devices(self) -> list[int]:
         """Return the number of every device in it, ascending."""
         cdef int64_t i

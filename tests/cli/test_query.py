@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import struct
+import zlib
 from pathlib import Path
 
 import pytest
@@ -42,6 +44,10 @@ def test_points_as_a_table_csv_and_json(run: Run, store: Path) -> None:
         (["--first", "-v", "temperature"], [20]),
         (["--last", "--end", "1970-01-01T00:00:00Z"], [20]),
         (["-v", "nothing"], []),
+        (["--where", "gt=20.5", "--where", "lte=22"], [22, 21]),
+        (["--where", "in=20,true"], [True, 20]),
+        (["--unit", "C", "--limit", "1"], [23]),
+        (["--group", "nothing"], []),
     ],
 )
 def test_which_points(run: Run, store: Path, args: list[str], values: list[object]) -> None:
@@ -69,8 +75,9 @@ def test_aggregates(run: Run, store: Path) -> None:
     "args",
     [
         ["--last", "--count"],
-        ["--every", "1h"],
-        ["--every", "1h", "-v", "a", "-v", "b"],
+        ["--plot", "--csv"],
+        ["--plot", "--last"],
+        ["--where", "20"],
         ["--csv", "--json"],
         ["--order", "up"],
         ["--limit", "-1"],
@@ -85,3 +92,41 @@ def test_wrong_usage(run: Run, store: Path, args: list[str]) -> None:
 )
 def test_values_that_make_no_sense(run: Run, store: Path, args: list[str]) -> None:
     assert run("query", "-d", "SN-1", *args, status=1).stderr.startswith("error: ")
+
+
+def test_aggregates_of_several_variables_with_gaps_filled(run: Run, store: Path) -> None:
+    args = ["query", "-d", "SN-1", "--every", "15m", "--function", "max", "--fill", "linear", "--json", "-v", "temperature", "-v", "door"]
+    rows = json.loads(run(*args).stdout)
+    assert [(row["variable"], row["max"]) for row in rows][:4] == [("temperature", value) for value in (20, 20.5, 21, 21.5)]
+    assert rows[-1] == {"variable": "door", "time": "1970-01-01T00:00:00Z", "max": 1}
+    day = run("query", "-d", "SN-1", "-v", "temperature", "--every", "1d", "--tz", "Asia/Tokyo", "--json").stdout
+    assert json.loads(day)[0]["time"] == "1970-01-01T00:00:00+09:00"
+
+
+def test_a_chart_in_the_terminal(run: Run, store: Path) -> None:
+    lines = run("query", "-d", "SN-1", "-v", "temperature", "--plot").stdout.splitlines()
+    assert lines[0].startswith("23 ")
+    assert lines[15].startswith("20 ")
+    assert ord(lines[15][3]) & 0x40, "the first point is at the bottom on the left"
+    assert ord(lines[0][-1]) & 0x09, "the last one at the top on the right"
+    assert lines[16].split() == ["1970-01-01T00:00:00Z", "1970-01-01T01:30:00Z"]
+    assert lines[17].split() == ["temperature"]
+    assert "max" in run("query", "-d", "SN-1", "-v", "temperature", "--every", "1h", "--function", "max", "--plot").stdout
+
+
+def test_a_chart_as_png(run: Run, store: Path, tmp_path: Path) -> None:
+    run("query", "-d", "SN-1", "--png", tmp_path / "chart.png")
+    content = (tmp_path / "chart.png").read_bytes()
+    assert content[:8] == b"\x89PNG\r\n\x1a\n"
+    width, height = struct.unpack(">II", content[16:24])
+    size = struct.unpack(">I", content[33:37])[0]
+    assert content[37:41] == b"IDAT"
+    assert zlib.crc32(content[37 : 41 + size]) == struct.unpack(">I", content[41 + size : 45 + size])[0]
+    rows = zlib.decompress(content[41 : 41 + size])
+    assert len(rows) == height * (3 * width + 1)
+    pixels = {rows[at : at + 3] for y in range(height) for at in range(y * (3 * width + 1) + 1, (y + 1) * (3 * width + 1), 3)}
+    assert {(31, 119, 180), (255, 127, 14)} <= {tuple(pixel) for pixel in pixels}, "a colour for each variable with numbers"
+
+
+def test_nothing_to_draw(run: Run, store: Path) -> None:
+    assert "no numbers" in run("query", "-d", "SN-1", "-v", "odd", "--plot", status=1).stderr

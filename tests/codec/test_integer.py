@@ -24,6 +24,9 @@ def check(values: NDArray[np.int64]) -> bytes:
     data = integer.encode(values)
     assert len(data) <= 9 * len(values) + 64
     np.testing.assert_array_equal(integer.decode(data, len(values)), values)
+    one_by_one = integer.values_at(data, len(values))
+    if one_by_one is not None:
+        np.testing.assert_array_equal(one_by_one, values)
     return data
 
 
@@ -224,3 +227,18 @@ def test_wrong_length_is_refused(n: int) -> None:
 def test_strided_input() -> None:
     values = np.arange(2048)[::2]
     np.testing.assert_array_equal(integer.decode(integer.encode(values), 1024), values)
+
+
+@pytest.mark.parametrize("width", range(65))
+@pytest.mark.parametrize("n", [1, 100, 255, 256, 300, 1024])
+def test_values_of_every_width_can_be_read_one_by_one(width: int, n: int) -> None:
+    random = np.random.default_rng(width)
+    residuals = random.integers(0, 2**width, n, dtype=np.uint64) if width < 64 else random.integers(0, 2**64 - 1, n, dtype=np.uint64)
+    for values in (residuals, np.arange(n, dtype=np.uint64) * np.uint64(1_000_003) + residuals % np.uint64(2**40)):
+        data = integer.encode(values.view(np.int64))
+        found = integer.values_at(data, n)
+        if integer.describe(data)["transform"] in ("base", "line") and not integer.describe(data).get("exceptions"):
+            assert found is not None
+            np.testing.assert_array_equal(found, values.view(np.int64))
+        else:
+            assert found is None

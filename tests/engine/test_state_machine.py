@@ -271,6 +271,12 @@ class EngineMachine(RuleBasedStateMachine):
                 assert {to_us(chunk.start): chunk.count for chunk in device.chunks() if model.period} == (
                     model.chunks(now_us) if model.period else {}
                 )
+            numbers = [p for p in expected if isinstance(p.value, (int, float))]
+            counted = device.aggregate(None, "count")
+            assert sum(counted.column("count").to_pylist()) == len(numbers)
+            above = [p for p in numbers if not isinstance(p.value, bool) and p.value > 20]
+            assert device.count(where={"gt": 20}) == len(above)
+            assert device.scan(columns=["time"], where={"gt": 20}).read_all().num_rows == len(above)
             times, _ = device.read("a")
             assert times.tolist() == [point.time_us for point in expected if point.variable == "a"]
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.store.making import KIND_BOOLEAN, RECEIVED_US, exact, expected_rows, same_kind, table_of
+from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, RECEIVED_US, exact, expected_rows, same_kind, table_of
 from tests.strategies import QUICK, TIME_MAX_US, any_times, points
 from tsengine.core import batch
 from tsengine.core.ingest.table import Column, Table
@@ -75,6 +75,8 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"number": Column(np.zeros(4), b"")}, "bitmap of 0 bytes"),
     ({"number": Column(np.zeros(4)), "boolean": Column(b"\x0f", b"\x04")}, "row 2 has two values"),
     ({"number": Column(np.zeros(4)), "number_kind": KIND_BOOLEAN}, "not the kind of a number"),
+    ({"integer": Column(np.arange(4)), "number_kind": KIND_INTEGER}, "both hold integers"),
+    ({"integer": Column(np.arange(4)), "number": None, "boolean": Column(b"\x0f")}, "row 0 has two values"),
     ({"number": None, "text": coded(0, 0, 0, 1, texts=["x"])}, "column 'value_text', row 3"),
     ({"number": None, "text": coded(0, 0, 0, 2**30, texts=["x"])}, "column 'value_text', row 3"),
     ({"number": None, "text": coded(0, 0, 0, 0, texts=["x" * 6145])}, "6144 bytes"),
@@ -119,6 +121,13 @@ def test_a_location_with_half_a_nan_is_none() -> None:
     lat, lng = Column(np.array([1.0, np.nan, 1.0, -0.0])), Column(np.array([2.0, 2.0, np.nan, 0.0]))
     rows = batch.rows(simple(lat=lat, lng=lng))
     assert [(row.lat, row.lng) for row in rows] == [(1.0, 2.0), (None, None), (None, None), (0.0, 0.0)]
+
+
+def test_integers_beside_floats() -> None:
+    numbers, integers = Column(np.array([0.5, 2.0, 1.0, 3.5])), Column(np.array([7, 2**60 + 1, 1, 7]), b"\x06")
+    values = [row.value for row in batch.rows(simple(number=numbers, integer=integers))]
+    assert values == [0.5, 2**60 + 1, 1, 3.5]
+    assert [type(value) for value in values] == [float, int, int, float]
 
 
 def test_texts_that_no_row_uses_are_nobodys_data() -> None:

@@ -18,7 +18,7 @@ from tests.store import reader
 from tests.store.damage import FIELDS, with_block, with_dictionary, with_field, with_footer_crc, written
 from tests.store.making import Fed, exact, ordered, read_segment, scan_of, seal_to, series_of
 from tests.strategies import JANUARY_2024_US
-from tsengine.core.store.aggregate import Buckets
+from tsengine.core.store.aggregate import FUNCTIONS, Buckets
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.segment import Segment
 from tsengine.errors import CorruptionError
@@ -85,12 +85,14 @@ def read_everything(path: Path) -> list[Any]:
             scan_of([(segment, [(JANUARY_2024_US, JANUARY_2024_US + 5_000_000)])], device, name, kind).count()
             found = scan_of([(segment, [])], device, name, kind, reverse=True)
             while (run := found.next_run()) is not None:
-                run.columns(device)
+                run.hex_texts(device, False)
+                run.string_codes("unit")
             if kind in (1, 2, 3):
                 low, high = segment.time_bounds()
                 width = max((high - low) // 3, 1_000)
                 if (high - low) // width < 10:
-                    Buckets(low, width, (high - low) // width + 1).add(scan_of([(segment, [])], device, name, kind, want="value"), True)
+                    buckets = Buckets(FUNCTIONS, low, width, (high - low) // width + 1)
+                    buckets.add(scan_of([(segment, [])], device, name, kind, want="value"))
     rows = [exact(row) for row in read_segment(segment)]
     segment.verify()
     return rows

@@ -57,4 +57,4 @@ def test_text_codes_lead_to_the_texts() -> None:
 def test_an_empty_buffer_gives_empty_arrays() -> None:
     buffer = PointBuffer(KIND_NUMBER, 127)
     assert [len(part) for part in (buffer, buffer.times(), buffer.values(), buffer.sequences(), buffer.rows(7, "t"))] == [0] * 5
-    assert buffer.columns(7)["group"] == []
+    assert [len(part) for part in buffer.hex_texts(7, False)] == [1, 0]

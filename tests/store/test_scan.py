@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from tests.strategies import JANUARY_2024_US, PERIODS, QUICK, TIME_MAX_US, TIME_
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import SeriesScan
+from tsengine.ids import point_id
 from tsengine.rows import Row
 
 KIND_OF = {type(None): KIND_NONE, float: KIND_NUMBER, int: KIND_INTEGER, bool: KIND_BOOLEAN, str: KIND_TEXT}
@@ -183,13 +185,15 @@ def test_columns_are_arrays_of_what_was_wanted(tmp_path: Path) -> None:
     memtable, fed = Memtable(), Fed()
     rows = ordered(fed.feed(memtable, random_points(random.Random(4), 300)))
     buffer = scan_of([(segment, []) for segment in seal_to(tmp_path, memtable, {7: None})], 7, b"t", KIND_NUMBER).collect()
-    columns = buffer.columns(7)
-    assert columns["group"] == [row.group for row in rows]
-    units, texts = columns["unit"]
-    assert [texts[code - 1].decode() if code else None for code in units] == [row.unit for row in rows]
-    metadatas, texts = columns["metadata"]
-    assert [texts[code - 1] if code else None for code in metadatas] == [row.metadata for row in rows]
-    assert [None if lat != lat else lat for lat in columns["lat"].tolist()] == [row.lat for row in rows]
-    assert [None if lng != lng else lng for lng in columns["lng"].tolist()] == [row.lng for row in rows]
+    offsets, data = buffer.hex_texts(7, False)
+    assert [bytes(data[low:high]).decode() for low, high in pairwise(offsets.tolist())] == [row.group for row in rows]
+    offsets, data = buffer.hex_texts(7, True)
+    assert [bytes(data[low:high]).decode() for low, high in pairwise(offsets.tolist())] == [point_id(7, row.sequence) for row in rows]
+    units, texts = buffer.string_codes("unit")
+    assert [texts[code].decode() if code >= 0 else None for code in units] == [row.unit for row in rows]
+    metadatas, texts = buffer.string_codes("metadata")
+    assert [texts[code] if code >= 0 else None for code in metadatas] == [row.metadata for row in rows]
+    lats, lngs = buffer.degrees()
+    assert [None if lat != lat else lat for lat in lats.tolist()] == [row.lat for row in rows]
+    assert [None if lng != lng else lng for lng in lngs.tolist()] == [row.lng for row in rows]
     assert buffer.values().tolist() == [row.value for row in rows]
-    assert set(columns) == {"unit", "metadata", "received", "lat", "lng", "group"}

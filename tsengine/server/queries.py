@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, tzinfo
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import parse_qsl
 from zoneinfo import ZoneInfo
 
@@ -19,7 +19,7 @@ from tsengine.server.dates import DAY_US, add_months, parse_instant, to_us
 from tsengine.server.envelope import Refusal, wrong_query
 from tsengine.types import Order, to_datetime
 
-END_QUERIES: dict[str, tuple[str, str | None, str]] = {
+END_QUERIES: dict[str, tuple[str, Literal["value", "location"] | None, Literal["time", "insert"]]] = {
     "last_item": ("last", None, "time"),
     "first_item": ("first", None, "time"),
     "last_value": ("last", "value", "time"),

@@ -11,10 +11,8 @@ Invariants:
 
 from __future__ import annotations
 
-import hmac
 import os
 from collections.abc import Iterable
-from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -267,12 +265,14 @@ class Catalog:
         The key is the SHA-256 of the text, so the time of the lookup tells nothing of other tokens, and the final
         comparison with the stored text takes the same time wherever they differ.
         """
+        from hmac import compare_digest  # it costs more than opening a store, and embedders have no tokens
+
         raw = text.encode("utf-8", "surrogatepass")
-        stored = self._environment.read(self._load_token, sha256(raw).digest())
+        stored = self._environment.read(self._load_token, _digest(text))
         if stored is None:
             return None
         token = _decode_token(stored)
-        return token if hmac.compare_digest(token.token.encode("utf-8", "surrogatepass"), raw) else None
+        return token if compare_digest(token.token.encode("utf-8", "surrogatepass"), raw) else None
 
     def parameters(self, number: int) -> list[Parameter]:
         """Return a device's parameters in the order in which they were first put."""
@@ -382,6 +382,8 @@ def _key(number: int) -> bytes:
 
 def _digest(text: str) -> bytes:
     """Return the key of a text of any length."""
+    from hashlib import sha256  # loads OpenSSL
+
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

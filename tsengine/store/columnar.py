@@ -25,7 +25,7 @@ import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -63,6 +63,9 @@ Targets = list[tuple[int, str | None] | None]
 
 MakeWriter = Callable[[int], SegmentWriter]
 
+DEVICES_KNOWN_MAX = 4_096
+"""Devices of which the store remembers their segments: some kilobytes each, and a millisecond at most to find them again."""
+
 
 class LiveSegment:
     """A segment of the manifest, opened when it is first read."""
@@ -95,8 +98,55 @@ class View(NamedTuple):
     tombstones: dict[int, tuple[Tombstone, ...]]
 
 
+class Known(NamedTuple):
+    """What the live segments hold of a device; good as long as they are the same."""
+
+    live: tuple[LiveSegment, ...]
+    found: list[tuple[Segment | TsengineError, int, int]]  # with the device's first and last time in it; or why it cannot be read
+    series: frozenset[tuple[bytes, int]]  # (variable, kind)
+
+
 def new_table() -> Table:
     return Table(Memtable(), {})
+
+
+class Snapshot(NamedTuple):
+    """The points of a device at one moment: every read of one question uses the same."""
+
+    device: int
+    known: Known
+    memtables: list[Memtable]
+    tombstones: tuple[Tombstone, ...]
+
+    def sources(self, start_us: int, end_us: int) -> list[Source]:
+        """Return what may hold points within the bounds, each with the intervals that are hidden in it.
+
+        Raises:
+            CorruptionError, StorageError: a segment of these times cannot be read.
+        """
+        found: list[Source] = []
+        for segment, first_us, last_us in self.known.found:
+            if first_us <= end_us and last_us >= start_us:
+                if isinstance(segment, TsengineError):
+                    raise segment
+                found.append((segment, hidden_in(segment.last_log_seq, self.tombstones)))
+        for memtable in self.memtables:
+            if memtable.holds(self.device, start_us, end_us):
+                found.append((memtable, hidden_in(memtable.last_log_seq, self.tombstones)))
+        return found
+
+    def series(self) -> frozenset[tuple[bytes, int]]:
+        """Return (variable, kind) of every series that may have points."""
+        return self.known.series.union(*(memtable.device_series(self.device) for memtable in self.memtables))
+
+    def unsealed_count(self) -> int:
+        """Return how many points of the device came to the memtables; it grows while the newest of them is written."""
+        return sum(memtable.device_count(self.device) for memtable in self.memtables)
+
+    def bounds(self) -> list[tuple[int, int]]:
+        """Return the first and last time of the device in each source that has points of it."""
+        found = [(first_us, last_us) for _, first_us, last_us in self.known.found]
+        return found + [bounds for memtable in self.memtables if (bounds := memtable.device_bounds(self.device)) is not None]
 
 
 class ColumnarStore:
@@ -130,6 +180,8 @@ class ColumnarStore:
         self._replayed_until = self.manifest.applied_seq
         self._keeping = threading.Lock()  # one backup or check at a time
         self._kept: list[LiveSegment] | None = None  # removed, but their files are still needed
+        self._known: dict[int, Known] = {}  # of the segments of the view
+        self._generation = 0  # grows with every view
         segments = tuple(LiveSegment(entry, self.path_of(entry.id)) for entry in self.manifest.segments())
         tombstones: dict[int, tuple[Tombstone, ...]] = {}
         for tombstone in self.manifest.tombstones():
@@ -441,17 +493,62 @@ class ColumnarStore:
 
     def sources(self, device: int, start_us: int, end_us: int) -> list[Source]:
         """Return the memtables and segments that may hold points of a device within the bounds, with what is hidden in each."""
+        return self.snapshot(device).sources(start_us, end_us)
+
+    @property
+    def _view(self) -> View:
+        return self._newest_view
+
+    @_view.setter
+    def _view(self, view: View) -> None:
+        # Nothing may keep segments that are no longer of the view: their files would keep their space.
+        self._known = {}
+        self._newest_view = view
+        self._generation += 1
+
+    def version(self, device: int) -> tuple[int, int | None]:
+        """Return what changes with every change of a device's points: number of the view, next sequence in its memtable."""
+        generation = self._generation
+        return generation, self._view.active.next_sequences.get(device)
+
+    def snapshot(self, device: int) -> Snapshot:
+        """Return what there is of a device now.
+
+        Cost: after a change of the segments, a look into the footer of each that may hold the device.
+        """
         view = self._view
+        known = self._known.get(device)
+        if known is None or known.live is not view.segments:
+            known = self._remember(device, view.segments)
         tombstones = view.tombstones.get(device, ())
-        found: list[Source] = []
-        for live in view.segments:
-            entry = live.entry
-            if entry.first_device <= device <= entry.last_device and entry.first_us <= end_us and entry.last_us >= start_us:
-                found.append((live.open(), hidden_in(entry.last_log_seq, tombstones)))
-        for table in (*view.frozen, view.active):
-            if table.memtable.holds(device, start_us, end_us):
-                found.append((table.memtable, hidden_in(table.memtable.last_log_seq, tombstones)))
-        return found
+        return Snapshot(device, known, [table.memtable for table in (*view.frozen, view.active)], tombstones)
+
+    def _remember(self, device: int, live: tuple[LiveSegment, ...]) -> Known:
+        found: list[tuple[Segment | TsengineError, int, int]] = []
+        series: set[tuple[bytes, int]] = set()
+        is_whole = True
+        for one in live:
+            entry = one.entry
+            if not entry.first_device <= device <= entry.last_device:
+                continue
+            try:
+                segment = one.open()
+            except TsengineError as error:  # for whoever reads its times; others go on
+                found.append((error, entry.first_us, entry.last_us))
+                is_whole = False
+                continue
+            bounds = segment.device_bounds(device)
+            if bounds is not None:
+                found.append((segment, *bounds))
+                series.update(segment.device_series(device))
+        known = Known(live, found, frozenset(series))
+        if not is_whole or self._view.segments is not live:
+            return known  # the next read tries again
+        if len(self._known) >= DEVICES_KNOWN_MAX:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread may have been faster
+                del self._known[next(iter(self._known))]
+        self._known[device] = known
+        return known
 
     def period_counts(self, device: int, period: str | None) -> dict[int, int]:
         """Return the points of a device in each of its periods, hidden ones left out: number of the period -> points."""

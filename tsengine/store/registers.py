@@ -557,7 +557,8 @@ class _Writer:
 
 def _needs_rows(filter: Filter) -> bool:
     """Tell whether a filter has conditions that the keys alone cannot answer."""
-    return filter.groups is not None or filter.values is not None or filter.having is not None
+    conditions = (filter.groups, filter.values, filter.having, filter.units, filter.where)
+    return any(condition is not None for condition in conditions)
 
 
 def _walk(cursor: lmdb.Cursor[bytes], key: bytes, first: bytes | None, last: bytes | None, descending: bool) -> Iterator[bytes]:

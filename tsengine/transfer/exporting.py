@@ -57,10 +57,9 @@ def exact_schema() -> pa.Schema:
     """Return the columns of an export: as those of a scan, but with integers in a column of their own."""
     import pyarrow as pa
 
-    from tsengine.arrow import SCHEMA
+    from tsengine.stream import SCHEMA
 
     fields = [field for field in SCHEMA if field.name != "id"]
-    fields.insert(SCHEMA.get_field_index("value") + 1, pa.field("value_int", pa.int64()))
     return pa.schema(fields)
 
 
