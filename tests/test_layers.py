@@ -55,6 +55,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.ingest.fields": "",
         "tsengine.core.ingest.points": "tsengine.core.ingest.fields",
         "tsengine.core.ingest.table": "tsengine.core.ingest.fields",
+        "tsengine.core.ingest.rows": "tsengine.core.ingest.table",
         "tsengine.core.store": "",
         "tsengine.core.store.points": "",
         "tsengine.core.store.block": "tsengine.core.store.points",
@@ -71,7 +72,8 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.page": "tsengine.core.store.points tsengine.core.store.scan",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
         "tsengine.core.store.bulk": (
-            "tsengine.core.ingest.table tsengine.core.store.points tsengine.core.store.seal tsengine.core.store.segment_writer"
+            "tsengine.core.ingest.rows tsengine.core.ingest.table tsengine.core.store.points tsengine.core.store.seal"
+            " tsengine.core.store.segment_writer"
         ),
         "tsengine.core.store.merge": (
             "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.scan tsengine.core.store.seal"
@@ -112,6 +114,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.buckets": "",
         "tsengine.conditions": "",
         "tsengine.newest": "",
+        "tsengine.writes": "tsengine.worker tsengine.log tsengine.capacity tsengine.fleet",
         "tsengine.query": "tsengine.buckets tsengine.conditions tsengine.newest",
         "tsengine.downsample": "tsengine.query",
         "tsengine.arguments": "tsengine.query",
@@ -137,7 +140,7 @@ FLOORS: list[dict[str, str]] = [
 # Imports that go up, inside a function, each with its reason.
 UPWARD = {
     ("tsengine.engine", "tsengine.device"): "the engine hands out Device objects, which call it back",
-    ("tsengine.engine", "tsengine.arrow"): "pyarrow is imported where a table is handled, not when a store is opened",
+    ("tsengine.writes", "tsengine.arrow"): "pyarrow is imported where a table is handled, not when a store is opened",
 }
 
 # The server speaks to the embedding API alone; what replaces the local store must not be felt above.

@@ -9,6 +9,7 @@ from tsengine import commands, ids
 from tsengine.arguments import column_tables, to_count
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
+from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
 from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, NotFoundError
@@ -179,7 +180,7 @@ class Device(DeviceReads):
         if first is None:
             return b""
         first.assign([self.number])
-        return first.record()
+        return record_of(first)
 
     def record_of_body(self, body: bytes, content_type: str) -> bytes:
         """Return the record of a body, checked but not stored; empty bytes for an empty list."""

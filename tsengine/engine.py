@@ -17,26 +17,20 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-from itertools import chain, islice
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
-from tsengine.capacity import DeviceState
 from tsengine.check import Report, check_store, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
-from tsengine.core.ingest.table import Table
-from tsengine.errors import ClosedError, InputError, NotFoundError, StorageError, StorageFullError, TsengineError
-from tsengine.fleet import Fleet
-from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, LOAD_ROWS, MEMORY_MB
+from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError
+from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.newest import Newest
 from tsengine.store.catalog import Catalog
-from tsengine.store.columnar import ColumnarStore, Targets
+from tsengine.store.columnar import ColumnarStore
 from tsengine.store.compaction import Compaction, Progress
 from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
@@ -45,6 +39,7 @@ from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
+from tsengine.writes import Writes
 
 if TYPE_CHECKING:
     from tsengine.device import Device
@@ -60,15 +55,11 @@ DELETES = (commands.DeleteDevice, commands.DeleteToken, commands.DropPoints, com
 MAINTENANCE_INTERVAL_S = 60.0
 """How often expired segments and due merges are looked for without a reason, seconds."""
 
-
-STATES_FORGOTTEN_MAX = 64
-"""Devices forgotten at a time when there are too many to be kept in memory: one look around serves that many new ones."""
-
 FLUSH_INTERVAL_S = 1.0
 """How long changes of registers wait at most before they are applied, seconds: a commit of LMDB costs a sync whatever it holds."""
 
 
-class Engine(Fleet):
+class Engine(Writes):
     """An open store. Made by `tsengine.open`; a context manager; safe to use from many threads.
 
     Args:
@@ -110,15 +101,10 @@ class Engine(Fleet):
         self.clock = clock or SystemClock()
         make_folder(self.path)
         self._is_closed = False
-        self._states: dict[int, DeviceState] = {}
         self._infos: dict[int, DeviceInfo | None] = {}
         self._infos_lock = threading.Lock()
-        self._states_lock = threading.Lock()
-        self._load_lock = threading.Lock()  # one bulk load at a time: it holds the locks of many devices
         self._workers: list[Worker] = []
         self._delivered_seq = 0  # of the log, in this life
-        self._unwaited_seq = 0  # newest write that nobody waits for
-        self._refused: deque[int] = deque(maxlen=16)  # such writes that were not stored when last looked at; `sync` tells
         with ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
             refuse_unfinished(self.path)
@@ -261,277 +247,7 @@ class Engine(Fleet):
         self.log.admit()
         self.log.wait(self.log.append(record))
 
-    def _note_unwaited(self, seq: int) -> None:
-        """Remember a write for `sync`. A refusal takes back everything behind it, so the newest one tells of all before."""
-        earlier, self._unwaited_seq = self._unwaited_seq, seq
-        try:
-            if earlier:
-                self.log.is_done(earlier)
-        except StorageError:
-            self._refused.append(earlier)
-
-    def _settle_all(self) -> None:
-        """Wait for everything, and raise if something that nobody waited for was not stored."""
-        refused, self._refused = [*self._refused, self._unwaited_seq], deque(maxlen=16)
-        self._unwaited_seq = 0
-        self.log.wait(self.log.last_seq)
-        for seq in refused:
-            if seq:
-                self.log.wait(seq)
-
-    # --- writes of points --------------------------------------------------------------------------------------------
-
-    def write(self, number: int, record: bytes, *, sync: bool = True) -> int:
-        """Store a batch of one device; return its log sequence.
-
-        Args:
-            record: fresh from tsengine.core.ingest.points.
-            sync: return when it is durable and readable; otherwise at once, `sync()` waits for it.
-
-        Raises:
-            NotFoundError: the device was deleted. InputError, LimitError: it does not fit the device; nothing was stored.
-            BusyError: memory is full and sealing does not keep up, or the log's queue and the disk does not; after 10 s.
-            StorageFullError, StorageError: it was not stored, or is in doubt (as Log.wait tells).
-        """
-        seq = self.stage(number, record)
-        if sync:
-            self.wait(seq, number)
-        else:
-            self._note_unwaited(seq)
-            self.log.nudge()
-        return seq
-
-    def stage(self, number: int, record: bytes) -> int:
-        """The first half of `write`: check, count and append; the caller nudges the log, or waits with `wait`."""
-        self.check_open()
-        self._admit()
-        while True:
-            state = self._states.get(number) or self.state(number)
-            with state.lock:  # as `locked_state`, which would cost a tenth of a small write
-                if state.is_stale:
-                    continue
-                if state.info.type == "mutable":
-                    self._reserve.check_room()  # a read must be able to apply what the log took
-                added = state.reserve(record, self.clock.now_us())
-                try:
-                    batch.stamp(record, number, state.next_sequence)
-                    seq = self.log.append(record)
-                except BaseException:
-                    state.release(record, added)
-                    raise
-                state.next_sequence += batch.count_of(record)
-                state.staged_seq = seq
-                return seq
-
-    def write_tables(self, tables: Iterator[Table], assign: Callable[[Table], None], *, sync: bool) -> int:
-        """Store tables of one call, each device's rows all or none: small parts through the log, large ones straight in segments.
-
-        Args:
-            tables: taken one at a time.
-            assign: says which devices a table's rows belong to.
-
-        Raises:
-            as `write`.
-        """
-        first = next(tables, None)
-        if first is None:
-            return 0
-        second = next(tables, None)
-        assign(first)
-        if second is None and len(first) < max(BULK_POINTS, BULK_POINTS_PER_DEVICE * first.part_count):
-            self._log_parts(first, range(first.part_count), sync=sync)
-            return len(first)
-        count = 0
-
-        def assigned() -> Iterator[Table]:
-            nonlocal count
-            for table in chain([first], [second] if second is not None else [], tables):
-                if count:
-                    assign(table)
-                count += len(table)
-                yield table
-
-        self._load(assigned(), sync=sync)
-        return count
-
-    def _log_parts(self, table: Table, parts: Iterable[int], *, sync: bool) -> None:
-        """Write parts of a table through the log, a record a device."""
-        records = [(table.part_device(part), table.record(part)) for part in parts]
-        if len(records) == 1 or not sync:
-            for number, record in records:
-                self.write(number, record, sync=sync)
-            return
-        staged = []
-        for number, record in records:
-            staged.append((self.stage(number, record), number))
-            self.log.nudge()
-        for seq, number in staged:
-            self.wait(seq, number)
-
-    def _load(self, tables: Iterable[Table], *, sync: bool) -> None:
-        """Store large tables straight in segments; rows of mutable devices go through the log afterwards."""
-        self.check_open()
-        states: dict[int, DeviceState] = {}
-        registers: list[tuple[Table, list[int]]] = []
-
-        def reserved() -> Iterator[tuple[Table, Targets]]:
-            for table in tables:
-                targets: Targets = []
-                for part in range(table.part_count):
-                    number = table.part_device(part)
-                    state = states.get(number)
-                    if state is None:
-                        state = states[number] = self._lock_state(number)
-                        state.is_loading = True  # the lock alone does not show it to this thread
-                        self.settle(number)
-                    targets.append(state.reserve_part(table, part, self.clock.now_us()) if state.info.type == "immutable" else None)
-                left_out = [part for part, target in enumerate(targets) if target is None]
-                if left_out:
-                    registers.append((table, left_out))
-                if len(left_out) < len(targets):
-                    yield table, targets
-
-        with self._load_lock:
-            try:
-                self.columnar.load(reserved(), self.log.applied_seq)
-            except BaseException:
-                for number in states:
-                    self.forget_state(number)  # it counted in what was not stored
-                raise
-            finally:
-                for state in states.values():
-                    state.is_loading = False
-                    state.lock.release()
-        self._compactor.wake()
-        for table, parts in registers:
-            self._log_parts(table, parts, sync=sync)
-
-    def is_ready(self, number: int) -> bool:
-        """Whether `stage` would return at once: the device's state is loaded, memory and the log's queue have room."""
-        return number in self._states and self.has_room()
-
-    def has_room(self) -> bool:
-        """Whether memory and the log's queue have room for another batch."""
-        return self.log.has_room and self.columnar.has_room()
-
-    def make_room(self) -> None:
-        """Wait until `has_room`, 10 s for each at most; raises what `write` would."""
-        self._admit()
-
-    def _admit(self) -> None:
-        """Wait until memory and the log's queue have room, or raise why they have none.
-
-        Before the device's lock: those who wait for one device do so side by side, not one after the other.
-        """
-        self.columnar.admit()
-        if not self.log.has_room:
-            self.log.admit()
-        if self._flusher.error is not None:
-            raise self._flusher.error
-
-    def wait(self, seq: int, number: int) -> None:
-        """Return when a write of a device is durable and applied; if it was not stored, count it out and raise."""
-        try:
-            self.log.wait(seq)
-        except TsengineError:
-            self.forget_state(number)
-            raise
-
-    def forget_state(self, number: int) -> None:
-        """Read the device's counts again before its next write: a write was not stored, or the device changed."""
-        state = self._states.get(number)
-        if state is not None:
-            with state.lock:
-                state.is_stale = True
-                if self._states.get(number) is state:
-                    del self._states[number]
-
-    @contextmanager
-    def locked_state(self, number: int) -> Iterator[DeviceState]:
-        """Hold the lock of a device's state; until it is released no other write of the device is staged."""
-        state = self._lock_state(number)
-        try:
-            yield state
-        finally:
-            state.lock.release()
-
-    def _lock_state(self, number: int) -> DeviceState:
-        """Return the device's state with its lock held."""
-        while True:
-            state = self.state(number)
-            state.lock.acquire()
-            if not state.is_stale:
-                return state
-            state.lock.release()
-
-    def state(self, number: int) -> DeviceState:
-        """Return the device's state for writing, loaded at first use."""
-        state = self._states.get(number)
-        if state is None:
-            with self._states_lock:
-                state = self._states.get(number)
-                if state is None:
-                    info = self.info_of(number)
-                    if info is None:
-                        raise NotFoundError(f"device {number} was deleted")
-                    self.log.wait(self.log.last_seq)
-                    state = DeviceState(info)
-                    state.load(self.columnar, self.registers)
-                    if len(self._states) >= DEVICES_IN_MEMORY:
-                        self._forget_idle_states()
-                    self._states[number] = state
-        return state
-
-    def _forget_idle_states(self) -> None:
-        """Make room for another state: let go of some that were loaded long ago and wait for nothing."""
-        for number, state in list(islice(self._states.items(), STATES_FORGOTTEN_MAX)):
-            if state.lock.acquire(blocking=False):
-                try:
-                    if not state.is_loading and (not state.staged_seq or self.log.is_done(state.staged_seq)):
-                        state.is_stale = True
-                        self._states.pop(number, None)
-                except TsengineError:  # its write failed: whoever waits for it is told, and forgets it
-                    pass
-                finally:
-                    state.lock.release()
-
-    def settle(self, number: int) -> None:
-        """Wait for writes of this device that nobody waited for, so that a reader sees what was written before."""
-        self.check_open()
-        state = self._states.get(number)
-        if state is not None and state.staged_seq:
-            try:
-                if not self.log.is_done(state.staged_seq):
-                    self.log.wait(state.staged_seq)
-            except StorageError:  # it was not stored, or cannot be seen yet: its writer or `sync` is told, reads go on
-                self.forget_state(number)
-
-    def sync(self) -> None:
-        """Return when everything appended so far is durable and readable.
-
-        Raises:
-            StorageFullError, StorageError: some of what was appended since the last call was not stored.
-        """
-        self.check_open()
-        self._settle_all()
-
     # --- care --------------------------------------------------------------------------------------------------------
-
-    def append_arrow(self, table: Any, *, sync: bool = True) -> int:
-        """Append points of many devices; the schema of `Device.append_arrow` with a `device` column (ids or serials).
-
-        One batch a device: each is stored whole or not at all. Returns the number of points.
-
-        Raises:
-            NotFoundError: a device is unknown; InputError, LimitError: as `Device.append_arrow`. Checked before anything
-                is stored, except limits that a concurrent writer fills meanwhile.
-        """
-        from tsengine.arrow import read_tables
-
-        def assign(whole: Table) -> None:
-            whole.assign(self.numbers(whole.devices()))
-
-        return self.write_tables(read_tables(table, self.clock.now_us(), LOAD_ROWS, with_device=True), assign, sync=sync)
 
     def stats(self) -> dict[str, Any]:
         """Return counts and sizes of the store: devices, segments, memory, log, background work."""

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t
 
-from tsengine.core.batch cimport BatchBuilder, GroupCell, LocationCell
+from tsengine.core.batch cimport BatchBuilder, GroupCell
 from tsengine.core.codec.strings cimport StringTable
 
 
@@ -65,7 +65,6 @@ cdef class Table:
     cdef int find_kinds(self) except -1
     cdef int take_values(self, Column column, uint8_t kind) except -1
     cdef int check_locations(self) except -1
-    cdef int fill(self, BatchBuilder builder, const uint32_t* rows, uint32_t count) except -1
 
 
 cdef inline bint is_set(const Cells* cells, int64_t row) noexcept nogil:
@@ -79,10 +78,3 @@ cdef inline bint is_set(const Cells* cells, int64_t row) noexcept nogil:
 cdef inline int64_t row_at(const uint32_t* rows, int64_t i) noexcept nogil:
     """The row of place i of a list of rows; NULL is the list of all."""
     return i if rows == NULL else rows[i]
-
-
-cdef void gather_times(Table table, const uint32_t* rows, int64_t count, int64_t* out) noexcept nogil
-cdef void gather_values(Table table, uint8_t kind, const uint32_t* rows, int64_t count, int64_t* out) noexcept nogil
-cdef void gather_strings(const Cells* cells, const uint32_t* numbers, const uint32_t* rows, int64_t count, uint32_t* out) noexcept nogil
-cdef void gather_groups(Column column, const uint32_t* rows, int64_t count, GroupCell* out) noexcept nogil
-cdef void gather_locations(Table table, const uint32_t* rows, int64_t count, LocationCell* out) noexcept nogil

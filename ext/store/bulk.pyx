@@ -15,21 +15,12 @@ from cpython.exc cimport PyErr_NoMemory
 from tsengine.core.batch cimport GroupCell
 from tsengine.core.calendar cimport month_of, month_start
 from tsengine.core.codec.strings cimport StringEntry, StringTable
-from tsengine.core.ingest.table cimport (
-    Part,
-    Table,
-    gather_groups,
-    gather_locations,
-    gather_strings,
-    gather_values,
-    row_at,
-)
+from tsengine.core.ingest.rows cimport gather_groups, gather_locations, gather_strings, gather_values
+from tsengine.core.ingest.table cimport Part, Table, row_at
 from tsengine.core.limits cimport BLOCK_POINTS, GROUP_AUTO, KIND_COUNT
 from tsengine.core.store.points cimport Columns, SortKey, sort_keys
 from tsengine.core.store.seal cimport MONTHS_AT_ONCE, BlockCutter, block_points
 from tsengine.core.store.segment_writer cimport SegmentWriter
-
-from concurrent.futures import ThreadPoolExecutor
 
 from tsengine.core.calendar import PERIODS
 
@@ -339,6 +330,8 @@ def seal_table(table: Table, targets: list, make_writer) -> list[SegmentWriter]:
 def seal_months(Loader loader, make_writer) -> list[SegmentWriter]:
     cdef BlockCutter front = BlockCutter(make_writer)
     cdef BlockCutter back = BlockCutter(lambda month: SegmentWriter(None, month))
+    from concurrent.futures import ThreadPoolExecutor       # not when a store is opened
+
     middle = loader.split()
     with ThreadPoolExecutor(1) as pool:
         encoded = pool.submit(loader.encode, middle, (loader.run_count, 0), back)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, RECEIVED_US, exact, expected_rows, same_kind, table_of
 from tests.strategies import QUICK, TIME_MAX_US, any_times, points
 from tsengine.core import batch
+from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError, LimitError
 
@@ -21,7 +22,7 @@ from tsengine.errors import InputError, LimitError
 @given(st.lists(points(any_times), min_size=1, max_size=30), st.sampled_from([0, 1, 9]))
 def test_columns_give_the_rows_of_the_points(items: list[dict[str, Any]], skipped: int) -> None:
     items = same_kind(items)
-    record = table_of(items, skipped=skipped).record()
+    record = record_of(table_of(items, skipped=skipped))
     batch.stamp(record, 4, 9)
     assert [exact(row) for row in batch.rows(record)] == [exact(row) for row in expected_rows(4, items, 9)]
 
@@ -35,7 +36,7 @@ def test_each_device_gets_its_rows_in_their_order(items: list[tuple[dict[str, An
     for part in range(table.part_count):
         device = table.part_device(part)
         own = [item for item, (_, of) in zip(made, items, strict=True) if of == device]
-        record = table.record(part)
+        record = record_of(table, part)
         batch.stamp(record, device, 9)
         assert [exact(row) for row in batch.rows(record)] == [exact(row) for row in expected_rows(device, own, 9)]
         assert table.time_bounds(part) == batch.time_bounds_of(record)
@@ -57,7 +58,7 @@ def simple(**changed: Any) -> bytes:
     }
     table = Table(**{**arguments, **changed})
     table.assign([1])
-    return table.record()
+    return record_of(table)
 
 
 DEGREES = Column(np.zeros(4))
