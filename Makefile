@@ -79,7 +79,7 @@ bench-registers: build bench-peers ## mutable devices beside the peers
 	$(BENCH) benches/test_registers.py
 
 bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Polars on 36 M points
-	TSENGINE_BENCH_MONTHS=36 $(BENCH) benches/test_query.py --benchmark-columns=min,median --benchmark-sort=min
+	TSENGINE_BENCH_MONTHS=36 $(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median --benchmark-sort=min benches/test_query.py
 
 bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
 	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3

@@ -6,6 +6,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import tsengine
 from benches import series
+from benches.figures import OURS, add_figure
 from benches.workload import VARIABLES, month_bounds_us, month_table
 from tsengine.core.codec import integer, number
 from tsengine.core.codec.crc32c import crc32c
@@ -20,34 +21,51 @@ INTEGER_SERIES = series.times(POINTS) | series.integers(POINTS)
 NUMBER_SERIES = series.floats(POINTS)
 
 
-def describe(benchmark: BenchmarkFixture, size: int) -> None:
-    benchmark.extra_info["bits_per_value"] = round(8 * size / POINTS, 2)
+ENCODE_GOAL, DECODE_GOAL = 70e6, 1.3e9
+PROTOTYPE_BITS = {
+    "times every 1 s": 0.25,
+    "times jittered 15 ms on a grid": 7.25,
+    "gauge of 1 decimal, walk": 3.33,
+    "gauge of 2 decimals, walk": 5.44,
+    "latitude of 6 decimals, walk": 7.4,
+    "counter of 40 a step": 7.3,
+}
+"""What the prototype of the design needed for such series, bits a value."""
+
+
+def describe(benchmark: BenchmarkFixture, way: str, name: str, size: int) -> None:
+    """Note the speed of one series, best round, and once its size."""
+    if way == "encode":
+        bits = round(8 * size / POINTS, 3)
+        add_figure(benchmark, "Codecs: size", name, OURS, bits, "bits/value", PROTOTYPE_BITS.get(name))
     if benchmark.stats is not None:  # absent with --benchmark-disable
-        benchmark.extra_info["million_values_per_second"] = round(POINTS / benchmark.stats.stats.min / 1e6)
+        speed = POINTS / benchmark.stats.stats.min
+        goal = ENCODE_GOAL if way == "encode" else DECODE_GOAL
+        add_figure(benchmark, f"Codecs: {way}, one core", name, OURS, speed, "values/s", goal)
 
 
 @pytest.mark.parametrize("name", INTEGER_SERIES)
 def test_integer_encode(benchmark: BenchmarkFixture, name: str) -> None:
-    describe(benchmark, len(benchmark(integer.encode_column, INTEGER_SERIES[name])))
+    describe(benchmark, "encode", name, len(benchmark(integer.encode_column, INTEGER_SERIES[name])))
 
 
 @pytest.mark.parametrize("name", INTEGER_SERIES)
 def test_integer_decode(benchmark: BenchmarkFixture, name: str) -> None:
     data = integer.encode_column(INTEGER_SERIES[name])
     np.testing.assert_array_equal(benchmark(integer.decode_column, data, POINTS), INTEGER_SERIES[name])
-    describe(benchmark, len(data))
+    describe(benchmark, "decode", name, len(data))
 
 
 @pytest.mark.parametrize("name", NUMBER_SERIES)
 def test_number_encode(benchmark: BenchmarkFixture, name: str) -> None:
-    describe(benchmark, len(benchmark(number.encode_column, NUMBER_SERIES[name])))
+    describe(benchmark, "encode", name, len(benchmark(number.encode_column, NUMBER_SERIES[name])))
 
 
 @pytest.mark.parametrize("name", NUMBER_SERIES)
 def test_number_decode(benchmark: BenchmarkFixture, name: str) -> None:
     data = number.encode_column(NUMBER_SERIES[name])
     np.testing.assert_array_equal(benchmark(number.decode_column, data, POINTS), NUMBER_SERIES[name])
-    describe(benchmark, len(data))
+    describe(benchmark, "decode", name, len(data))
 
 
 @pytest.mark.parametrize("size", [64, 1024, 1 << 20])
@@ -88,9 +106,10 @@ def decode_blocks(segment: Segment, variable: str) -> int:
     return count
 
 
-def describe_blocks(benchmark: BenchmarkFixture, points: int) -> None:
+def describe_blocks(benchmark: BenchmarkFixture, way: str, variable: str, points: int) -> None:
     if benchmark.stats is not None:
-        benchmark.extra_info["nanoseconds_per_point"] = round(benchmark.stats.stats.min / points * 1e9, 2)
+        nanoseconds = benchmark.stats.stats.min / points * 1e9
+        add_figure(benchmark, f"Whole blocks of the workload: {way}, one core", variable, OURS, nanoseconds, "ns/point")
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -98,11 +117,11 @@ def test_block_encode(benchmark: BenchmarkFixture, workload: Segment, variable: 
     points = series_scan(workload, variable).collect()
     writer = benchmark(encode_blocks, variable, points)
     assert writer.point_count == len(points) == 100_000
-    benchmark.extra_info["bytes_per_point"] = round(writer.size_bytes / len(points), 3)
-    describe_blocks(benchmark, len(points))
+    add_figure(benchmark, "Whole blocks of the workload: size", variable, OURS, writer.size_bytes / len(points), "bytes/point")
+    describe_blocks(benchmark, "encode", variable, len(points))
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
 def test_block_decode(benchmark: BenchmarkFixture, workload: Segment, variable: str) -> None:
     assert benchmark(decode_blocks, workload, variable) == 100_000
-    describe_blocks(benchmark, 100_000)
+    describe_blocks(benchmark, "decode", variable, 100_000)

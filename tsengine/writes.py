@@ -40,7 +40,6 @@ class Writes(Fleet):
     columnar: ColumnarStore
     registers: Registers
     _reserve: Reserve
-    _compactor: Worker
     _flusher: Worker
 
     def __init__(self) -> None:
@@ -192,7 +191,7 @@ class Writes(Fleet):
                 for state in states.values():
                     state.is_loading = False
                     state.lock.release()
-        self._compactor.wake()
+        # Merges are not woken: they look for themselves, and would take a core from the loads that follow this one.
         for table, parts in registers:
             self._log_parts(table, parts, sync=sync)
 

@@ -24,11 +24,7 @@ cdef void keep_numbers(const int64_t* values, int64_t count, double low, double 
     cdef double value
     for i in range(count):
         value = as_number(values[i])
-        kept[i] &= (value >= low) & (value <= high)
-    if accepts_nan:
-        for i in range(count):
-            if isnan(as_number(values[i])):
-                kept[i] = 1
+        kept[i] &= ((value >= low) & (value <= high)) | (accepts_nan & (value != value))
 
 
 cdef void keep_integers(const int64_t* values, int64_t count, int64_t low, int64_t high, uint8_t* kept) noexcept nogil:

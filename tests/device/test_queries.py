@@ -256,6 +256,13 @@ def test_arrays_and_tables(
                 assert sorted(map(same, exact)) == sorted(same(item["value"]) for item in expected if type(item["value"]) is kind)
 
 
+def test_a_nan_outside_the_bounds_is_no_more_than_any_other_point(tmp_path: Any) -> None:
+    with stored(
+        tmp_path, [[{"variable": "a", "value": math.nan, "time": NOW_US}, {"variable": "a", "value": 1.0, "time": NOW_US - 1}]]
+    ) as (device, _):
+        assert device.read("a", end=NOW_US - 1, where={})[0].tolist() == [NOW_US - 1]
+
+
 def results(items: list[dict[str, Any]], function: str) -> Any:
     """A function over the numbers of some items, exact where it can be."""
     inside = [item["value"] for item in items]

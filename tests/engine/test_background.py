@@ -280,7 +280,8 @@ def test_a_series_with_one_unsealed_point_takes_half_a_kilobyte(tmp_path: Path) 
 
 
 def test_more_devices_than_are_kept_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "DEVICES_IN_MEMORY", 20)
+    for module in (engine, writes):
+        monkeypatch.setattr(module, "DEVICES_IN_MEMORY", 20)
     with tsengine.open(tmp_path, durability="memory") as db:
         devices = [db.create_device(f"device {number}", chunk_limit=3) for number in range(100)]
         for _ in range(3):
@@ -297,7 +298,8 @@ def test_more_devices_than_are_kept_in_memory(tmp_path: Path, monkeypatch: pytes
 
 
 def test_devices_that_are_written_to_by_many_threads_are_forgotten_safely(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "DEVICES_IN_MEMORY", 2)
+    for module in (engine, writes):
+        monkeypatch.setattr(module, "DEVICES_IN_MEMORY", 2)
     with tsengine.open(tmp_path, durability="os") as db:
         devices = [db.create_device(f"device {number}") for number in range(6)]
         failures: list[BaseException] = []

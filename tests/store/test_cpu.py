@@ -17,7 +17,7 @@ import pytest
 from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, Fed, scan_of, seal_to
 from tests.strategies import FLOAT_BITS, JANUARY_2024_US, float_of_bits
 from tsengine.core.codec.integer import cpu
-from tsengine.core.store.aggregate import Buckets
+from tsengine.core.store.aggregate import FUNCTIONS, Buckets
 from tsengine.core.store.memtable import Memtable
 
 ROOT = Path(__file__).parents[2]
@@ -61,12 +61,13 @@ def digest() -> str:
         result.update(Path(segment.path).read_bytes())
         for name, kind in segment.device_series(fed.device):
             for width in (7, 100, 1024, 2500, COUNT):
-                buckets = Buckets(JANUARY_2024_US, width * SECOND_US, -(-COUNT // width))
+                buckets = Buckets(FUNCTIONS, JANUARY_2024_US, width * SECOND_US, -(-COUNT // width))
                 for known in (KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN):
                     buckets.add(scan_of([(segment, [])], fed.device, name, known), True)
-                for function in ("count", "sum", "avg", "min", "max", "first", "last"):
-                    for column in buckets.result(function):
-                        result.update(f"{name.decode()} {kind} {width} {function} {column.dtype}".encode() + column.tobytes())
+                filled = buckets.filled()
+                for function in FUNCTIONS:
+                    column = buckets.values(function) if filled is None else buckets.values(function)[filled]
+                    result.update(f"{name.decode()} {kind} {width} {function} {column.dtype}".encode() + column.tobytes())
     return result.hexdigest()
 
 
