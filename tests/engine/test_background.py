@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 import tsengine
-from tsengine import InputError, LimitError, ManualClock, engine
+from tsengine import InputError, LimitError, ManualClock, engine, writes
 from tsengine.core.ingest.points import from_points
 from tsengine.store.pace import Pace
 
