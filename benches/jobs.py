@@ -119,9 +119,10 @@ def reopen(subject: str, folder: str, points: int) -> dict[str, Any]:
 
 
 def drop_month(subject: str, folder: str, points: int) -> dict[str, Any]:
-    """Drop the oldest month of an open store; `points` are left afterwards."""
+    """Drop the oldest month of an open store that has been read; `points` are left afterwards."""
     store = make("STORE", subject, folder)
     store.open()
+    store.count()
     seconds = timed(lambda: store.drop_month(*month_bounds_us(0)))
     if subject.startswith("Parquet"):  # a list of files, made when it is opened
         store.open()

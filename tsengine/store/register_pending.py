@@ -67,6 +67,13 @@ class DeviceChanges:
                 self._emptied_seq = seq
                 return 0
 
+    def may_concern(self, sequence: int) -> bool:
+        """Whether some change may be about a register; if not, the store tells all, without a look at what it has applied."""
+        if self._emptied_seq or sequence in self._edits:
+            return True
+        place = bisect_right(self._firsts, sequence) - 1
+        return place >= 0 and sequence - self._firsts[place] < batch.count_of(self._records[place][1])
+
     def find(self, sequence: int, applied: int) -> Found:
         """Return what the changes behind the applied log sequence make of a register."""
         row = None

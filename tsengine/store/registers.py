@@ -274,7 +274,7 @@ class Registers:
 
     def _get(self, txn: Transaction, device: int, sequence: int, changes: DeviceChanges | None) -> Row | None:
         found = None
-        if changes is not None:
+        if changes is not None and changes.may_concern(sequence):
             found = changes.find(sequence, self._environment.applied_in(txn))
             if found.is_gone:
                 return None
@@ -289,10 +289,13 @@ class Registers:
 
     def _existing(self, txn: Transaction, device: int, sequences: Iterable[int], changes: DeviceChanges | None) -> list[int]:
         cursor = txn.cursor(self._rows)
-        applied = 0 if changes is None else self._environment.applied_in(txn)
+        applied: int | None = None
         existing = []
         for sequence in sequences:
-            found = None if changes is None else changes.find(sequence, applied)
+            found = None
+            if changes is not None and changes.may_concern(sequence):
+                applied = self._environment.applied_in(txn) if applied is None else applied
+                found = changes.find(sequence, applied)
             if found is not None and (found.is_gone or found.row is not None):
                 is_there = not found.is_gone
             else:

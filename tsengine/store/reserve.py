@@ -10,6 +10,7 @@ import errno
 import logging
 import os
 import threading
+import time
 from pathlib import Path
 
 from tsengine.errors import StorageFullError
@@ -19,6 +20,10 @@ logger = logging.getLogger(__name__)
 RESERVE_BYTES = 1 << 20
 """A delete writes one small frame and some ten pages of LMDB."""
 
+PLENTY_BYTES = 64 * RESERVE_BYTES
+LOOK_INTERVAL_S = 0.1
+"""A disk with so much room is looked at again after this time only: a look costs a tenth of a small write."""
+
 
 class Reserve:
     """Args:
@@ -27,6 +32,8 @@ class Reserve:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        self._folder = str(path.parent)
+        self._next_look_s = 0.0
         self._lock = threading.Lock()
         self.refill()
 
@@ -46,16 +53,19 @@ class Reserve:
         Raises:
             StorageFullError: it has.
         """
+        now_s = time.monotonic()
+        if now_s < self._next_look_s:
+            return
         try:
-            room = os.statvfs(self._path.parent)
+            room = os.statvfs(self._folder)
         except OSError:
             return  # whoever writes will meet it
         if room.f_bavail * room.f_frsize < RESERVE_BYTES:
             raise StorageFullError(
-                errno.ENOSPC,
-                f"the disk has less than {RESERVE_BYTES >> 20} MiB left; free some space and try again",
-                str(self._path.parent),
+                errno.ENOSPC, f"the disk has less than {RESERVE_BYTES >> 20} MiB left; free some space and try again", self._folder
             )
+        if room.f_bavail * room.f_frsize > PLENTY_BYTES:
+            self._next_look_s = now_s + LOOK_INTERVAL_S
 
     def refill(self) -> None:
         """Take the space again, unless the disk is too full for it."""
@@ -66,7 +76,7 @@ class Reserve:
             except OSError:
                 pass
             try:
-                room = os.statvfs(self._path.parent)
+                room = os.statvfs(self._folder)
                 if room.f_bavail * room.f_frsize >= 2 * RESERVE_BYTES:
                     fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                     try:
