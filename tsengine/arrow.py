@@ -174,7 +174,7 @@ def text_column(table: pa.Table, name: str, *, required: bool = False) -> Column
         raise InputError(f"column {name!r} must be text, not {column.type}")
     texts = column.dictionary.to_pylist()
     if None in texts:  # a null hidden in the dictionary
-        column = pc.dictionary_encode(column.cast(column.type.value_type))
+        column = column.cast(column.type.value_type).dictionary_encode()
         if required and column.null_count:
             raise InputError(f"column {name!r} is null at row {column.is_null().index(True).as_py()}")
         texts = column.dictionary.to_pylist()

@@ -101,7 +101,8 @@ def _decoded(pairs: Any) -> tuple[list[tuple[bytes, StoredRow]], list[tuple[byte
     for key, value in pairs:
         try:
             row = decode_row(value)
-            entry(row.time_us, 0), row.variable.to_bytes(4, "big")
+            entry(row.time_us, 0)  # raises if a key cannot hold it
+            row.variable.to_bytes(4, "big")
             rows.append((key[4:], row))
         except (msgspec.DecodeError, OverflowError, ValueError) as error:
             unreadable.append((key, str(error)))
