@@ -65,9 +65,16 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.reduce": "",
         "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
+        "tsengine.core.store.coded": (
+            "tsengine.core.store.block tsengine.core.store.condition tsengine.core.store.reduce tsengine.core.store.segment"
+        ),
         "tsengine.core.store.scan": (
-            "tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable tsengine.core.store.points"
-            " tsengine.core.store.reduce tsengine.core.store.segment"
+            "tsengine.core.store.coded tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable"
+            " tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.segment"
+        ),
+        "tsengine.core.store.extremes": (
+            "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"
+            " tsengine.core.store.segment"
         ),
         "tsengine.core.store.page": "tsengine.core.store.points tsengine.core.store.scan",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from tsengine.core.store.extremes import extremes
+from tsengine.core.store.scan import WANTS
 from tsengine.errors import InputError
 from tsengine.query import NUMERIC_KINDS, Reader
 from tsengine.types import Filter
@@ -23,6 +25,10 @@ def check_method(method: str, points: int) -> None:
 
 def downsampled(reader: Reader, filter: Filter, points: int, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (times, values) of at most `points` stored points."""
+    if method == "minmax":
+        scans = reader.scans(filter, WANTS["value"], kinds=NUMERIC_KINDS)
+        if len(scans) == 1 and (found := extremes(scans[0][1], points)) is not None:
+            return found
     times, values = reader.read(filter, NUMERIC_KINDS)
     if values.dtype == object:
         values = values.astype(np.float64)

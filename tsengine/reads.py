@@ -209,7 +209,8 @@ class DeviceReads(ABC):
 
         Raises:
             InputError: unknown method, or fewer than 2 points.
-        Cost: decodes the times and values of the blocks that overlap the bounds.
+        Cost: decodes the times and values of the blocks that overlap the bounds; "minmax" without conditions only of those in which
+        statistics place an extreme, at most four a part.
         """
         check_method(method, points)
         return downsampled(self._reader, self._filter(variable, start, end, **conditions), points, method)

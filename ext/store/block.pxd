@@ -17,6 +17,18 @@ cdef enum:
     STREAM_METADATA = 7
     STREAM_COUNT = 8
 
+# Forms of a stream of strings.
+cdef enum:
+    STRINGS_DICTIONARY = 0      # integers: number in the dictionary + 1, 0 = none
+    STRINGS_PLAIN = 1           # integers: length + 1, 0 = none; then the bytes
+    STRINGS_COMPRESSED = 2      # the same, the bytes as one Zstandard frame
+
+# Forms of a stream of groups.
+cdef enum:
+    GROUPS_AUTO = 0             # integers: offset in the request
+    GROUPS_HEX = 1              # integers: high; integers: low
+    GROUPS_MIXED = 2            # integers: form; integers: high; integers: low
+
 cdef enum:
     STATS_NOT_FINITE = 1        # NaN or infinity among the values: sum leaves them out, minimum and maximum leave NaN out
 

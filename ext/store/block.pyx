@@ -44,23 +44,13 @@ from tsengine.core.store.points cimport (
 cdef enum:
     HEADER_BYTES_MAX = 1 + 5 * (STREAM_COUNT - 1)
 
-# Forms of a stream of strings.
 cdef enum:
-    STRINGS_DICTIONARY = 0      # integers: number in the dictionary + 1, 0 = none
-    STRINGS_PLAIN = 1           # integers: length + 1, 0 = none; then the bytes
-    STRINGS_COMPRESSED = 2      # the same, the bytes as one Zstandard frame
     # Below this many bytes of new text a dictionary costs less than it could save.
     PLAIN_BYTES_MIN = 1024
     # Less text is not worth a call of the compressor (10 to 20 us) each time it is written and read.
     COMPRESS_BYTES_MIN = 4096
     # No string in a block is longer: metadata is what may be longest.
     STRING_BYTES_MAX = METADATA_BYTES
-
-# Forms of a stream of groups.
-cdef enum:
-    GROUPS_AUTO = 0             # integers: offset in the request
-    GROUPS_HEX = 1              # integers: high; integers: low
-    GROUPS_MIXED = 2            # integers: form; integers: high; integers: low
 
 # Forms of a stream of locations.
 cdef enum:

@@ -145,7 +145,8 @@ cdef class Condition:
 
     cdef int keep(self, PointBuffer points, int64_t begin, uint8_t* kept) except -1:
         """Clear kept[i] where point begin + i of a buffer with the wanted columns does not count."""
-        cdef int64_t i, count = points.count - begin
+        cdef int64_t i, count = points.count - begin, last = -1
+        cdef bint verdict = False
         if self.tests_value:
             self.keep_values(points.kind, points.value + begin if points.value != NULL else NULL, count, points, kept)
         if self.tests_location:
@@ -154,7 +155,10 @@ cdef class Condition:
         if self.units is not None:
             for i in range(count):
                 if kept[i]:
-                    kept[i] = points.unit[begin + i] != 0 and points.strings.text(points.unit[begin + i] - 1) in self.units
+                    if points.unit[begin + i] != last:
+                        last = points.unit[begin + i]
+                        verdict = last != 0 and points.strings.text(<uint32_t> (last - 1)) in self.units
+                    kept[i] = verdict
         if self.groups is not None:
             for i in range(count):
                 if kept[i]:

@@ -2,6 +2,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
+from tsengine.core.store.coded cimport CodedTests
 from tsengine.core.store.condition cimport Condition
 from tsengine.core.store.direct cimport BlockSource
 from tsengine.core.store.memtable cimport MemtableSeries
@@ -34,6 +35,7 @@ cdef class SeriesScan:
     cdef readonly int want
     cdef readonly bint reverse
     cdef Condition condition                # or None
+    cdef CodedTests tests                   # those of its tests that coded columns answer, or None
     cdef list sources                       # (Memtable or Segment, hidden intervals)
     cdef int64_t start
     cdef int64_t end
@@ -65,7 +67,7 @@ cdef class SeriesScan:
     cdef int load(self, BlockRef* ref, PointBuffer into) except -1
     cdef StringMap map_of(self, int32_t number, uint32_t dictionary, PointBuffer into)
     cdef PointBuffer split(self, int64_t frontier)
-    cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref) except -1
+    cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref, uint8_t* kept, bint is_tested) except -1
     cdef bint has_overlaps(self) noexcept
 
 

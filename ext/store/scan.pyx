@@ -7,11 +7,12 @@ out, in order, what no later block can precede: memory holds only as many blocks
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memchr, memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_BOOLEAN, KIND_NONE, KIND_NUMBER, KIND_TEXT
+from tsengine.core.store.coded cimport coded_tests
 from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
 from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
@@ -62,6 +63,7 @@ cdef class SeriesScan:
         self.want = want if condition is None else want | condition.want
         self.reverse = reverse
         self.condition = condition
+        self.tests = coded_tests(condition, kind)
         self.maps = {}
         if start > end or (condition is not None and not condition.admits_kind(kind)):
             self.is_expanded = True
@@ -277,29 +279,34 @@ cdef class SeriesScan:
         cdef Segment segment
         cdef StringMap map
         cdef int64_t begin = into.count
+        cdef uint8_t[BLOCK_POINTS] kept
+        cdef bint is_tested = self.condition is None
+        memset(kept, 1, BLOCK_POINTS)
         if type(source) is Segment:
             segment = <Segment> source
+            if self.tests is not None and not ref.is_whole:
+                is_tested = self.tests.keep(segment, ref.source, ref.block, kept)
+                if memchr(kept, 1, ref.count) == NULL:
+                    return 0
             segment.decode(ref.block, self.kind, into, self.map_of(ref.source, segment.footer.dictionary[ref.block], into))
         else:
             # With the GIL: the writer may add strings to the memtable's table, which moves its entries.
             map = self.map_of(ref.source, 0, into)
             into.append(&self.views[ref.block], 0, self.views[ref.block].count, map)
         if not ref.is_whole:
-            self.filter(into, begin, ref)
+            self.filter(into, begin, ref, kept, is_tested)
         return 0
 
-    cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref) except -1:
-        """Of the points of a block, behind `begin`, keep those that count."""
-        cdef uint8_t[BLOCK_POINTS] kept
+    cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref, uint8_t* kept, bint is_tested) except -1:
+        """Of the points of a block, behind `begin`, keep those that count; `kept` may rule out some already, or all that do not."""
         cdef int64_t count = points.count - begin, i, low, high
-        memset(kept, 1, BLOCK_POINTS)
         if not ref.is_inside:
             for i in range(count):
-                kept[i] = self.start <= points.time[begin + i] <= self.end
+                kept[i] &= self.start <= points.time[begin + i] <= self.end
             for low, high in self.sources[ref.source][1]:
                 for i in range(count):
                     kept[i] &= not low <= points.time[begin + i] <= high
-        if self.condition is not None:
+        if not is_tested:
             self.condition.keep(points, begin, kept)
         points.keep(begin, kept)
         return 0
@@ -401,7 +408,8 @@ cdef class SeriesScan:
         cdef BlockSource* sources = block_sources(self.sources)
         cdef bint is_bounds = self.condition is not None and self.condition.is_bounds(self.kind)
         cdef int64_t[BLOCK_POINTS] cells
-        cdef int64_t total = 0, i
+        cdef uint8_t[BLOCK_POINTS] kept
+        cdef int64_t total = 0, i, at
         cdef DirectFault fault = DIRECT_GOOD
         cdef const BlockSource* source
         cdef BlockRef* ref
@@ -426,6 +434,15 @@ cdef class SeriesScan:
                         if fault == DIRECT_GOOD:
                             total -= lower_bound(cells, ref.count, self.start)
                             total += lower_bound(cells, ref.count, self.end + 1) if self.end < INT64_MAX else ref.count
+                elif source.footer != NULL and ref.is_inside and self.tests is not None and self.tests.is_all:
+                    memset(kept, 1, BLOCK_POINTS)
+                    if self.tests.keep(<Segment> self.sources[ref.source][0], ref.source, ref.block, kept):
+                        for at in range(ref.count):
+                            total += kept[at]
+                    else:
+                        points = PointBuffer(self.kind, self.condition.want)
+                        self.load(ref, points)
+                        total += points.count
                 else:
                     points = PointBuffer(self.kind, 0 if self.condition is None else self.condition.want)
                     self.load(ref, points)
