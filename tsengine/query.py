@@ -131,7 +131,8 @@ class Reader(ABC):
                 last_us = last_us if filter.end_us is None else filter.end_us
             buckets = make_buckets(functions, step, zone, first_us, last_us, filter.start_us)
             for scan in series:
-                buckets.add(scan, len(series) > 1)
+                if len(series) == 1 or scan.has_points():  # floats none of which counts leave integers what they are
+                    buckets.add(scan, len(series) > 1)
             found[name] = results(buckets, functions, fill if step is not None else None)
         found = {name: result for name, result in found.items() if len(result.starts)}
         return found if filter.variables is None else {name: found[name] for name in filter.variables if name in found}

@@ -457,6 +457,9 @@ cdef class SeriesScan:
         """Return whether there is a point; mostly without decoding any."""
         cdef int64_t i
         cdef PointBuffer points
+        if self.span_count and self.is_simple():
+            return True
+        self.expand()
         for i in range(self.ref_count):
             if self.refs[i].is_whole:
                 return True
