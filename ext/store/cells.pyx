@@ -397,9 +397,11 @@ cdef class BucketCells:
         cdef double total
         cdef double[::1] numbers
         cdef int64_t[::1] integers
-        cdef bint exact = code == RESULT_COUNT or (
-            self.is_integer and code != RESULT_AVG and code != RESULT_STDDEV
-            and (code != RESULT_SUM or self.integer_high == NULL or self.fits())
+        cdef bint exact
+        if self.is_integer:
+            self.prepare_integers()         # nothing may have been added
+        exact = code == RESULT_COUNT or (
+            self.is_integer and code != RESULT_AVG and code != RESULT_STDDEV and (code != RESULT_SUM or self.fits())
         )
         result = np.empty(self.bucket_count, dtype=np.int64 if exact else np.float64)
         if self.bucket_count == 0:

@@ -257,3 +257,11 @@ def test_hidden_points_do_not_count(tmp_path: Path) -> None:
 def test_too_many_buckets_are_refused() -> None:
     with pytest.raises(LimitError, match="use a larger `every` or a shorter range"):
         Buckets(FUNCTIONS, 0, 1, 4_194_305)
+
+
+def test_buckets_to_which_nothing_was_added() -> None:
+    from tsengine.core.store.cells import FUNCTIONS
+
+    buckets = Buckets(FUNCTIONS, 0, 10, 3)
+    assert [len(buckets.values(function)) for function in FUNCTIONS] == [3] * 8
+    assert buckets.filled().tolist() == []  # type: ignore[union-attr]

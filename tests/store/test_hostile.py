@@ -20,11 +20,20 @@ from tests.store.making import Fed, exact, ordered, read_segment, scan_of, seal_
 from tests.strategies import JANUARY_2024_US
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.cells import FUNCTIONS
+from tsengine.core.store.condition import Condition
+from tsengine.core.store.extremes import extremes
 from tsengine.core.store.memtable import Memtable
+from tsengine.core.store.scan import SeriesScan
 from tsengine.core.store.segment import Segment
 from tsengine.errors import CorruptionError
+from tsengine.store.period import TIME_MAX_US, TIME_MIN_US
 
 DEVICE = 7
+ASKED: tuple[dict[str, Any], ...] = (
+    {"units": frozenset({"C"})},
+    {"groups": frozenset({f"{1:024x}", "trip"})},
+    {"tests_value": True, "texts": (frozenset({"text 1"}), frozenset())},
+)
 INTERESTING = (
     0,
     1,
@@ -88,7 +97,12 @@ def read_everything(path: Path) -> list[Any]:
             while (run := found.next_run()) is not None:
                 run.hex_texts(device, False)
                 run.string_codes("unit")
+            for asked in ASKED:
+                condition = Condition(device, **asked)
+                SeriesScan([(segment, [])], device, name, kind, TIME_MIN_US, TIME_MAX_US, 1, condition=condition).count()
+                SeriesScan([(segment, [])], device, name, kind, TIME_MIN_US, TIME_MAX_US, 1, condition=condition).collect()
             if kind in (1, 2, 3):
+                extremes(scan_of([(segment, [])], device, name, kind, want="value"), 4)
                 low, high = segment.time_bounds()
                 width = max((high - low) // 3, 1_000)
                 if (high - low) // width < 10:
