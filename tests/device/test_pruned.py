@@ -103,8 +103,8 @@ def test_a_group_that_the_store_gave_is_found(tmp_path: Any) -> None:
 
 
 @given(
-    st.integers(1, 9000),
-    st.sampled_from([2, 3, 7, 40, 500, 6000]),
+    st.sampled_from([1, 9, 1024, 1500, 4000, 9000, 12_345]),
+    st.sampled_from([2, 3, 4, 7, 16, 40, 500, 6000]),
     st.integers(0, 2**32),
     st.sampled_from(["floats", "steps", "odd", "integers", "booleans", "both"]),
     st.sampled_from(["seal", "mixed", "late", "compact", "memory"]),
