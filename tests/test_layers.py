@@ -80,9 +80,10 @@ FLOORS: list[dict[str, str]] = [
             " tsengine.core.store.segment tsengine.core.store.segment_writer"
         ),
         "tsengine.core.store.salvage": "tsengine.core.store.points tsengine.core.store.segment tsengine.core.store.segment_writer",
+        "tsengine.core.store.cells": "tsengine.core.store.reduce",
         "tsengine.core.store.aggregate": (
-            "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"
-            " tsengine.core.store.segment"
+            "tsengine.core.store.cells tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce"
+            " tsengine.core.store.scan tsengine.core.store.segment"
         ),
     },
     {

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from tsengine.core.calendar import period_of, start_of
-from tsengine.core.store.aggregate import FUNCTIONS, Buckets
+from tsengine.core.store.aggregate import Buckets
+from tsengine.core.store.cells import FUNCTIONS
 from tsengine.errors import InputError, LimitError
 from tsengine.store.period import TIME_MAX_US, TIME_MIN_US
 from tsengine.types import EPOCH, to_datetime
@@ -27,7 +28,7 @@ Fill = float | int | str | None
 FILLS = ("null", "previous", "linear")
 
 BUCKETS_MAX = 4_194_304
-"""Most buckets of one aggregate, as in ext/store/aggregate.pyx."""
+"""Most buckets of one aggregate, as in ext/store/cells.pyx."""
 
 DAY_US = 86_400_000_000
 

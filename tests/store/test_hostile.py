@@ -18,7 +18,8 @@ from tests.store import reader
 from tests.store.damage import FIELDS, with_block, with_dictionary, with_field, with_footer_crc, written
 from tests.store.making import Fed, exact, ordered, read_segment, scan_of, seal_to, series_of
 from tests.strategies import JANUARY_2024_US
-from tsengine.core.store.aggregate import FUNCTIONS, Buckets
+from tsengine.core.store.aggregate import Buckets
+from tsengine.core.store.cells import FUNCTIONS
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.segment import Segment
 from tsengine.errors import CorruptionError
