@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -110,15 +109,9 @@ def test_a_pipe_between_two_processes(process: Process, store: Path, data: Path)
         assert db.device("SN-2").count() == 6
 
 
-def heed_ctrl_c() -> None:
-    """A job in the background of a shell ignores Ctrl-C, and what it starts inherits that."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
-
-
 def test_an_import_is_stopped_by_ctrl_c(store: Path) -> None:
     command = [sys.executable, "-m", "tsengine", "import", "-", "-f", "csv", "-d", "SN-1", "--skip-bad-rows"]
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    with subprocess.Popen(command, **pipes, cwd=ROOT, preexec_fn=heed_ctrl_c) as importer:
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as importer:
         try:
             assert importer.stdin is not None and importer.stderr is not None
             # The first batch is full and has a bad row, of which the process tells; then it waits for more.
