@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -140,6 +141,20 @@ filters = st.builds(
     end_us=bounds,
     having=st.sampled_from([None, None, "value", "location"]),
 )
+
+
+def test_a_deleted_device_leaves_no_names_behind(tmp_path: Path) -> None:
+    store = Registers(tmp_path / "registers")
+    try:
+        for seq, variable in ((1, "a"), (3, "b")):
+            store.add(seq, record(2, seq, [Point(variable, None, datetime.fromtimestamp(T0 / 1e6, UTC))]))
+            store.flush()
+            found = store.get(2, seq)
+            assert found is not None and found.variable == variable
+            store.add(seq + 1, DeleteDevice(2))
+            store.flush()
+    finally:
+        store.close()
 
 
 class RegistersAgainstModel(RuleBasedStateMachine):

@@ -98,7 +98,7 @@ class Registers:
         self._flush_lock = threading.Lock()
         self._pending = Pending()
         self._added_seq = self._environment.applied_seq
-        self._known_names: dict[tuple[int, int], str] = {}  # (device, number) never gets another name
+        self._known_names: dict[tuple[int, int], str] = {}  # a number keeps its name as long as its device is there
 
     @property
     def applied_seq(self) -> int:
@@ -144,6 +144,8 @@ class Registers:
                 if not self._make_room():
                     raise
                 self._environment.write(self._apply, pending)
+            if any(isinstance(change, DeleteDevice) for _, _, change in pending):
+                self._known_names.clear()
             self._pending.drop(len(pending), size_bytes)
 
     def sync(self, seq: int = 0) -> None:
