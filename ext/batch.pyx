@@ -5,14 +5,14 @@ it is staged, and from then on only read. Reading is pointer arithmetic over che
 """
 
 from libc.math cimport isnan
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcmp, memcpy, memset
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.calendar cimport period_number, period_start
+from tsengine.core.calendar cimport PeriodCounter, period_number
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport (
     BATCH_BYTES,
@@ -439,24 +439,15 @@ def period_counts(record: bytes, period: str | None) -> dict[int, int]:
     """Return how many points of the record lie in each period: number of the period -> points."""
     cdef BatchView view
     cdef int code = PERIODS[period]
-    cdef int64_t number = 0, start = INT64_MAX, end = INT64_MIN, count = 0, time
+    cdef PeriodCounter counter
     cdef uint32_t i
-    cdef dict result = {}
     batch_open(<const uint8_t*> PyBytes_AS_STRING(record), PyBytes_GET_SIZE(record), &view)
     if period_number(view.header.time_min, code) == period_number(view.header.time_max, code):
         return {period_number(view.header.time_min, code): view.header.count}
+    counter = PeriodCounter(period)
     for i in range(view.header.count):
-        time = view.time[i * view.step[COLUMN_TIME]]
-        if not start <= time < end:
-            if count:
-                result[number] = result.get(number, 0) + count
-            number = period_number(time, code)
-            start = period_start(number, code)
-            end = period_start(number + 1, code)
-            count = 0
-        count += 1
-    result[number] = result.get(number, 0) + count
-    return result
+        counter.add(view.time[i * view.step[COLUMN_TIME]], 1)
+    return counter.result()
 
 
 def stamp(record: bytes, device: int, first_sequence: int) -> None:

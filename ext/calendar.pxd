@@ -27,3 +27,17 @@ cdef int64_t month_start(int64_t month) noexcept nogil
 cdef int64_t period_number(int64_t time_us, int period) noexcept nogil
 cdef int64_t period_start(int64_t number, int period) noexcept nogil
 cdef int timestamp_parse(const char* text, int64_t size, int64_t* time_us) noexcept nogil
+
+
+cdef class PeriodCounter:
+    """How many points lie in each period; times that follow each other in one period cost a comparison."""
+
+    cdef int code
+    cdef int64_t number         # of the period from `start` to `end`
+    cdef int64_t start
+    cdef int64_t end
+    cdef int64_t count          # points in it since it was entered
+    cdef dict counts            # number of the period -> points before that
+
+    cdef int add(self, int64_t time, int64_t count) except -1
+    cdef dict result(self)

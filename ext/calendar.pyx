@@ -218,3 +218,31 @@ def period_of(time_us: int, period: str | None) -> int:
 def start_of(number: int, period: str | None) -> int:
     """Return the first microsecond of the period with this number; it ends where the next one starts."""
     return period_start(number, PERIODS[period])
+
+
+cdef class PeriodCounter:
+    """Args:
+        period: None, "day", "week", "month" or "quarter".
+    """
+
+    def __cinit__(self, period):
+        self.code = PERIODS[period]
+        self.start, self.end = INT64_MAX, INT64_MIN     # no period yet
+        self.counts = {}
+
+    cdef int add(self, int64_t time, int64_t count) except -1:
+        """Count points whose period is that of this time."""
+        if not self.start <= time < self.end:
+            self.result()
+            self.number = period_number(time, self.code)
+            self.start = period_start(self.number, self.code)
+            self.end = period_start(self.number + 1, self.code)
+        self.count += count
+        return 0
+
+    cdef dict result(self):
+        """Return number of the period -> points, for every period that has some."""
+        if self.count:
+            self.counts[self.number] = self.counts.get(self.number, 0) + self.count
+            self.count = 0
+        return self.counts

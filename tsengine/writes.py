@@ -93,7 +93,7 @@ class Writes(Fleet):
     def stage(self, number: int, record: bytes) -> int:
         """The first half of `write`: check, count and append; the caller nudges the log, or waits with `wait`."""
         self.check_open()
-        self._admit()
+        self.make_room()
         while True:
             state = self._states.get(number) or self.state(number)
             with state.lock:  # as `locked_state`, which would cost a tenth of a small write
@@ -204,11 +204,7 @@ class Writes(Fleet):
         return self.log.has_room and self.columnar.has_room()
 
     def make_room(self) -> None:
-        """Wait until `has_room`, 10 s for each at most; raises what `write` would."""
-        self._admit()
-
-    def _admit(self) -> None:
-        """Wait until memory and the log's queue have room, or raise why they have none.
+        """Wait until `has_room`, 10 s for each of memory and the log's queue at most, or raise why there is none.
 
         Before the device's lock: those who wait for one device do so side by side, not one after the other.
         """

@@ -25,6 +25,7 @@ cdef class Column:
     cdef GroupCell* groups          # code -> group; of group codes only
 
     cdef int need(self, str name, int64_t count, int64_t cell_bits) except -1
+    cdef int64_t* first_users(self, str name, int64_t count) except NULL
     cdef int number_texts(self, str name, int64_t count, BatchBuilder builder) except -1
     cdef bint is_constant(self, const uint32_t* rows, int64_t count) noexcept nogil
 

@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.batch cimport BatchBuilder, GroupCell
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, month_of, month_start, period_number, period_start
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, PeriodCounter, month_of, month_start, period_number
 from tsengine.core.ingest.fields cimport put_group, put_metadata, put_unit, put_value, put_variable
 from tsengine.core.limits cimport KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
 
@@ -70,17 +70,24 @@ cdef class Column:
             raise InputError(f"column {name!r} has a bitmap of {len(self.valid_view)} bytes, too few for {cells} cells")
         return 0
 
+    cdef int64_t* first_users(self, str name, int64_t count) except NULL:
+        """Check the codes, and return for each the first row that uses it, + 1, or 0; the caller frees it."""
+        cdef int64_t size = len(self.texts), row
+        cdef int64_t* users = <int64_t*> calloc(max(size, 1), sizeof(int64_t))
+        if users == NULL:
+            PyErr_NoMemory()
+        with nogil:
+            row = find_users(&self.cells, count if self.cells.step else min(count, 1), size, users)
+        if row >= 0:
+            free(users)
+            raise bad_row(name, row, f"its code is outside the dictionary of {size} texts")
+        return users
+
     cdef int number_texts(self, str name, int64_t count, BatchBuilder builder) except -1:
         """Check the codes, and check and number every text that a row uses."""
-        cdef int64_t size = len(self.texts), row, code
-        cdef int64_t* users = <int64_t*> calloc(max(size, 1), sizeof(int64_t))      # first row that uses a code, + 1
+        cdef int64_t size = len(self.texts), code
+        cdef int64_t* users = self.first_users(name, count)
         try:
-            if users == NULL:
-                PyErr_NoMemory()
-            with nogil:
-                row = find_users(&self.cells, count if self.cells.step else min(count, 1), size, users)
-            if row >= 0:
-                raise bad_row(name, row, f"its code is outside the dictionary of {size} texts")
             self.numbers = <uint32_t*> calloc(max(size, 1), sizeof(uint32_t))
             if self.numbers == NULL:
                 PyErr_NoMemory()
@@ -300,16 +307,10 @@ cdef class Table:
         Raises:
             InputError: a code is outside the dictionary.
         """
-        cdef int64_t size = len(self.device.texts), row, code
-        cdef int64_t* users = <int64_t*> calloc(max(size, 1), sizeof(int64_t))
+        cdef int64_t code
+        cdef int64_t* users = self.device.first_users("device", self.count)
         try:
-            if users == NULL:
-                PyErr_NoMemory()
-            with nogil:
-                row = find_users(&self.device.cells, self.count, size, users)
-            if row >= 0:
-                raise bad_row("device", row, f"its code is outside the dictionary of {size} texts")
-            return [self.device.texts[code] if users[code] else None for code in range(size)]
+            return [self.device.texts[code] if users[code] else None for code in range(<int64_t> len(self.device.texts))]
         finally:
             free(users)
 
@@ -376,23 +377,15 @@ cdef class Table:
         cdef const uint32_t* rows = NULL if self.rows == NULL else self.rows + of.first
         cdef const int64_t* times = <const int64_t*> self.time.cells.data + self.time.cells.first
         cdef int code = PERIODS[period]
-        cdef int64_t low, high, i, start = INT64_MAX, end = INT64_MIN, time, number = 0, count = 0
-        cdef dict result = {}
+        cdef int64_t low, high, i
+        cdef PeriodCounter counter
         bounds_of(self.time, rows, of.count, &low, &high)
         if period_number(low, code) == period_number(high, code):
             return {period_number(low, code): of.count}
+        counter = PeriodCounter(period)
         for i in range(of.count):
-            time = times[row_at(rows, i)]
-            if not start <= time < end:
-                if count:
-                    result[number] = result.get(number, 0) + count
-                number = period_number(time, code)
-                start = period_start(number, code)
-                end = period_start(number + 1, code)
-                count = 0
-            count += 1
-        result[number] = result.get(number, 0) + count
-        return result
+            counter.add(times[row_at(rows, i)], 1)
+        return counter.result()
 
     def months(self) -> list[int]:
         """Return the months (since January 1970) in which a row lies, ascending."""

@@ -6,10 +6,10 @@ footer's checksum and every bound in it, so that the rest of this file may trust
 their own checksums and are checked each time they are read. Format: docs/format/segment.md.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy
 
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, period_number, period_start
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, PeriodCounter
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
@@ -17,7 +17,6 @@ from tsengine.core.os.mapping cimport Mapping
 from tsengine.core.store.block cimport STATS_NOT_FINITE, BlockStats, block_decode, block_stats
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
 
-from tsengine.core.calendar import PERIODS
 from tsengine.errors import CorruptionError
 
 cdef enum:
@@ -379,9 +378,7 @@ cdef class Segment:
         A block never crosses a period, so its first time tells. hidden: inclusive intervals, each of whole periods.
         """
         cdef int64_t i = self._first_series(device), block, time, low, high
-        cdef int64_t number = 0, start = INT64_MAX, end = INT64_MIN, count = 0
-        cdef int code = PERIODS[period]
-        cdef dict result = {}
+        cdef PeriodCounter counter = PeriodCounter(period)
         while i < self.footer.counts.series_count and self.footer.series_device[i] == device:
             for block in range(self.footer.series_first_block[i], self.footer.series_first_block[i + 1]):
                 time = self.footer.first_time[block]
@@ -389,18 +386,9 @@ cdef class Segment:
                     if low <= time <= high:
                         break
                 else:
-                    if not start <= time < end:
-                        if count:
-                            result[number] = result.get(number, 0) + count
-                        number = period_number(time, code)
-                        start = period_start(number, code)
-                        end = period_start(number + 1, code)
-                        count = 0
-                    count += self.footer.count[block]
+                    counter.add(time, self.footer.count[block])
             i += 1
-        if count:
-            result[number] = result.get(number, 0) + count
-        return result
+        return counter.result()
 
     def time_bounds(self) -> tuple[int, int]:
         """Return the smallest and the largest time in it, microseconds."""
