@@ -14,7 +14,13 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
-START = "import json, sys; from tsengine.server.run import serve; serve(**json.loads(sys.argv[1]))"
+START = """
+import json, sys
+from tsengine.server.run import serve
+from tsengine.server.settings import Settings
+options = json.loads(sys.argv[1])
+serve(options.pop("data"), Settings(**{k: options.pop(k) for k in Settings.__struct_fields__ if k in options}), **options)
+"""
 TIMEOUT_S = 60
 
 

@@ -38,7 +38,9 @@ def serve(
     """
     try:
         from tsengine.server.run import serve as run_server
+        from tsengine.server.settings import Settings
     except ImportError as error:
         typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
         raise typer.Exit(1) from None
-    run_server(data, host=host, port=port, durability=durability.value, memory_mb=memory_mb, max_body=max_body, access_log=access_log)
+    settings = Settings(host=host, port=port, max_body=max_body, access_log=access_log)
+    run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

@@ -12,12 +12,14 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.limits import BODY_BYTES
 from tsengine.server import devices, parameters, points, tokens
 from tsengine.server.asgi import Disconnected, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import PREFLIGHT_HEADERS, Answer, Refusal, failure, route_not_found
 from tsengine.server.service import Service, answer, put
+from tsengine.server.settings import Settings
+
+DEFAULTS = Settings()
 
 PREFLIGHT = Answer(204, PREFLIGHT_HEADERS, b"")
 
@@ -28,11 +30,11 @@ class App:
     Args:
         engine: the open engine; the caller closes it after the server has stopped.
         account_token: the secret that manages devices.
-        max_body: largest request body, bytes.
+        settings: limits; where to listen is the ASGI server's.
     """
 
-    def __init__(self, engine: AsyncEngine, account_token: str, *, max_body: int = BODY_BYTES) -> None:
-        self._service = Service(engine, account_token, max_body)
+    def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings = DEFAULTS) -> None:
+        self._service = Service(engine, account_token, settings)
         self._routes = routes(self._service)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

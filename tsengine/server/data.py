@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from tsengine.server.asgi import Disconnected, Receive, Scope, Send, content_type_of, read_body, reply
+from tsengine.server.asgi import Disconnected, Receive, Scope, Send, read_body, reply
 from tsengine.server.envelope import JSON_HEADERS, Answer, failure
+from tsengine.server.sending import store
 from tsengine.server.service import Service
 
 
@@ -18,10 +19,8 @@ async def post_data(scope: Scope, receive: Receive, send: Send, service: Service
     headers = scope["headers"]
     try:
         device = service.gate.device(headers, "write")
-        body = await read_body(headers, receive, service.max_body)
-        count = await device.ingest(body, content_type_of(headers))
-        service.saw_input(device.id)
-        answer = added(count)
+        body = await read_body(headers, receive, service.settings.max_body)
+        answer = added(await store(service, device, headers, body))
     except Disconnected:
         return
     except Exception as error:

@@ -14,12 +14,12 @@ from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id
 from tsengine.limits import EDIT_ITEMS
-from tsengine.server.asgi import content_type_of
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.envelope import Answer, Refusal, success
 from tsengine.server.queries import SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
+from tsengine.server.sending import store
 from tsengine.server.service import Service, answer, put
 from tsengine.server.wire import EditBody, decode_items, row_of
 
@@ -59,8 +59,7 @@ class DeviceData:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
         device = await self._device(req, device_id)
         require_active(device)
-        count = await device.ingest(await self._service.body(req), content_type_of(req.scope["headers"]))
-        self._service.saw_input(device.id)
+        count = await store(self._service, device, req.scope["headers"], await self._service.body(req))
         answer(resp, f"{count} Data Added")
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:

@@ -20,10 +20,11 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import tsengine
 from tsengine.aio import AsyncEngine
-from tsengine.limits import BODY_BYTES, MEMORY_MB
+from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability
 from tsengine.server.app import App
 from tsengine.server.envelope import Refusal, failure
+from tsengine.server.settings import Settings
 
 ACCOUNT_TOKEN_VARIABLE = "TSENGINE_ACCOUNT_TOKEN"
 ACCOUNT_TOKEN_FILE = "account-token"
@@ -32,7 +33,8 @@ ACCOUNT_TOKEN_CHARS_MIN = 16
 SAMPLE_DEVICE = "sample-device"
 SAMPLE_RETENTION_MONTHS = 12
 
-HOST, PORT = "127.0.0.1", 8080
+DEFAULTS = Settings()
+
 KEEP_ALIVE_S = 75
 """Longer than a minute, so that a device that sends once a minute keeps its connection."""
 HEAD_BYTES = 64 * 1024
@@ -90,22 +92,17 @@ class Server(uvicorn.Server):
 
 def serve(
     data: str | os.PathLike[str],
-    host: str = HOST,
-    port: int = PORT,
+    settings: Settings = DEFAULTS,
     *,
     durability: Durability = "sync",
     memory_mb: int = MEMORY_MB,
-    max_body: int = BODY_BYTES,
-    access_log: bool = False,
 ) -> None:
     """Serve the store in a folder until SIGTERM or SIGINT.
 
     Args:
         data: the store's folder; made when it does not exist, with a sample device in it.
-        host, port: where to listen; port 0 takes a free one, which the line `tsengine listens on` names.
+        settings: where to listen, and the limits.
         durability, memory_mb: as in tsengine.open.
-        max_body: largest request body, bytes.
-        access_log: write a line for each request to standard error.
 
     Raises:
         BusyError: another process has the store open.
@@ -122,21 +119,21 @@ def serve(
         # would then end the process before the engine is closed.
         signal.signal(signal.SIGTERM, _exit)
         signal.signal(signal.SIGINT, _exit)
-        uvloop.run(_run(engine, token, greeting, max_body=max_body, host=host, port=port, access_log=access_log))
+        uvloop.run(_run(engine, token, greeting, settings))
 
 
-async def _run(engine: tsengine.Engine, token: str, greeting: str, *, max_body: int, host: str, port: int, access_log: bool) -> None:
+async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Settings) -> None:
     async_engine = AsyncEngine(engine)
     try:
         config = uvicorn.Config(
-            App(async_engine, token, max_body=max_body),
-            host=host,
-            port=port,
+            App(async_engine, token, settings),
+            host=settings.host,
+            port=settings.port,
             http=Protocol,
             ws="none",
             lifespan="off",
-            access_log=access_log,
-            log_level="info" if access_log else "warning",
+            access_log=settings.access_log,
+            log_level="info" if settings.access_log else "warning",
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,

@@ -1,4 +1,4 @@
-"""What all resources share: the engine, the gate, the limit of a body, and when each device last sent data."""
+"""What all resources share: the engine, the gate, the settings, and when each device last sent data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from tsengine.server.asgi import Disconnected, too_large
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
 from tsengine.server.envelope import Answer, device_not_found, success
+from tsengine.server.settings import Settings
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -22,10 +23,10 @@ T = TypeVar("T")
 class Service:
     """One server's view of one engine."""
 
-    def __init__(self, engine: AsyncEngine, account_token: str, max_body: int) -> None:
+    def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings) -> None:
         self.engine = engine
         self.gate = Gate(engine, account_token)
-        self.max_body = max_body
+        self.settings = settings
         self._last_input_us: dict[str, int] = {}
 
     def now_us(self) -> int:
@@ -56,11 +57,11 @@ class Service:
             Disconnected: the client went away before the body was complete.
         """
         length = req.content_length
-        if length is not None and length > self.max_body:
-            raise too_large(self.max_body)
-        body = await req.stream.read(self.max_body + 1)
-        if len(body) > self.max_body:
-            raise too_large(self.max_body)
+        if length is not None and length > self.settings.max_body:
+            raise too_large(self.settings.max_body)
+        body = await req.stream.read(self.settings.max_body + 1)
+        if len(body) > self.settings.max_body:
+            raise too_large(self.settings.max_body)
         if length is not None and len(body) < length:
             raise Disconnected
         return body
