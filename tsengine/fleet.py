@@ -23,12 +23,15 @@ from tsengine.limits import (
     TAGS_PER_DEVICE,
 )
 from tsengine.store.catalog import Catalog
-from tsengine.types import DeviceInfo, DeviceType, Parameter, Period, Tag, Token
+from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Parameter, Period, Tag, Token
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from tsengine.device import Device
+
+AUTHORIZATION_HASH_BYTES = 8
+"""Bytes of a token's hash that name it, at least (TagoTiP)."""
 
 Tags = Iterable[Tag | tuple[str, str] | dict[str, str]]
 
@@ -233,18 +236,27 @@ class Fleet(ABC):
             NotFoundError: no such device. InputError: name or permission is not acceptable.
         Durability: on disk on return.
         """
+        return self._put_token(ids.new_token(), self.device(device_id).info.number, name, permission, expire, serial)
+
+    def create_authorization(
+        self, name: str, *, permission: Literal["full", "read", "write"] = "write", expire: datetime | None = None
+    ) -> Token:
+        """Make an authorization token, which is good for every device, and return it: for gateways and network services.
+
+        Raises:
+            InputError: name or permission is not acceptable.
+        Durability: on disk on return.
+        """
+        return self._put_token(ids.new_authorization(), NO_DEVICE, name, permission, expire, None)
+
+    def _put_token(
+        self, text: str, number: int, name: str, permission: Literal["full", "read", "write"], expire: datetime | None, serial: str | None
+    ) -> Token:
         check_name(name, "token name")
         if permission not in ("full", "read", "write"):
             raise InputError(f"permission must be 'full', 'read' or 'write', not {permission!r}")
-        token = Token(
-            token=ids.new_token(),
-            device=self.device(device_id).info.number,
-            name=name,
-            permission=permission,
-            serial=serial,
-            expire_us=None if expire is None else round(expire.timestamp() * 1_000_000),
-            created_us=self.clock.now_us(),
-        )
+        expire_us = None if expire is None else round(expire.timestamp() * 1_000_000)
+        token = Token(text, number, name, permission, serial, expire_us, self.clock.now_us())
         self.command(commands.PutToken(token))
         return token
 
@@ -253,12 +265,36 @@ class Fleet(ABC):
         return self.catalog.tokens(self.device(device_id).info.number)
 
     def find_token(self, text: str) -> Token | None:
-        """Return the token with this secret, or None if it is unknown or expired."""
+        """Return the device's token with this secret, or None if it is unknown or expired."""
         self.check_open()
         token = self.catalog.find_token(text)
-        if token is None or (token.expire_us is not None and token.expire_us <= self.clock.now_us()):
+        return token if token is not None and token.device != NO_DEVICE and self._is_valid(token) else None
+
+    def authorizations(self) -> list[Token]:
+        """Return the authorization tokens, oldest first."""
+        self.check_open()
+        return self.catalog.tokens(NO_DEVICE)
+
+    def find_authorization(self, text: str) -> Token | None:
+        """Return the authorization token with this secret, or None if it is unknown or expired."""
+        self.check_open()
+        token = self.catalog.find_token(text)
+        return token if token is not None and token.device == NO_DEVICE and self._is_valid(token) else None
+
+    def find_authorization_hash(self, hash: bytes) -> Token | None:
+        """Return the authorization token that has this hash, or None if there is none or it is expired.
+
+        Args:
+            hash: the first 8 bytes, or more, of the SHA-256 of the token's 32 hexadecimal digits (without its `at`).
+        """
+        self.check_open()
+        if len(hash) < AUTHORIZATION_HASH_BYTES:
             return None
-        return token
+        found = (token for token in self.catalog.find_hashed(hash) if token.device == NO_DEVICE and self._is_valid(token))
+        return next(found, None)
+
+    def _is_valid(self, token: Token) -> bool:
+        return token.expire_us is None or token.expire_us > self.clock.now_us()
 
     def delete_token(self, text: str) -> None:
         """Revoke a token at once. Raises NotFoundError. Durability: on disk on return."""

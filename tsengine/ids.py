@@ -10,6 +10,9 @@ import uuid
 
 GROUP_MARK = 1 << 63
 
+AUTHORIZATION_PREFIX = "at"
+"""What the text of an authorization token begins with; 32 hexadecimal digits follow."""
+
 
 def point_id(device: int, sequence: int) -> str:
     """Return the 24-hex id of one point."""
@@ -41,3 +44,8 @@ def new_id() -> str:
 def new_token() -> str:
     """Return a fresh secret: a random UUID, 122 random bits."""
     return str(uuid.uuid4())
+
+
+def new_authorization() -> str:
+    """Return a fresh authorization token: `at` and 32 hexadecimal digits, 128 random bits."""
+    return f"{AUTHORIZATION_PREFIX}{os.urandom(16).hex()}"

@@ -70,12 +70,16 @@ class Parameter(msgspec.Struct):
     sent: bool = False
 
 
+NO_DEVICE = 0
+"""Device number of a token that belongs to no device; devices count from 1."""
+
+
 class Token(msgspec.Struct):
-    """A secret that lets a device (or an account) speak.
+    """A secret that lets a device, or a gateway that speaks for every device, speak.
 
     Attributes:
         token: the secret itself; shown again in listings, as TagoIO does.
-        device: number of the device it belongs to.
+        device: number of the device it belongs to; NO_DEVICE: an authorization token, which is good for every device.
         permission: "full", "read" or "write"; read cannot write and write cannot read.
         expire_us: when it ends, microseconds UTC; None = never.
         created_us: when it was made, microseconds UTC.

@@ -68,6 +68,16 @@ def test_tokens_are_made_listed_and_revoked(run: Run, store: Path) -> None:
     assert "no such token" in run("token", "delete", plain, status=1).stderr
 
 
+def test_authorization_tokens_are_made_listed_and_revoked(run: Run, store: Path) -> None:
+    made = json.loads(run("token", "authorize", "--name", "gateway", "--expire", "2100-01-01", "--json").stdout)
+    assert (made["name"], made["permission"], made["expires_at"]) == ("gateway", "write", "2100-01-01T00:00:00Z")
+    plain = run("token", "authorize", "--permission", "full").stdout.strip()
+    assert plain.startswith("at") and len(plain) == 34
+    assert [token["token"] for token in json.loads(run("token", "list", "--json").stdout)] == [made["token"], plain]
+    run("token", "delete", plain)
+    assert made["token"] in run("token", "list").stdout and plain not in run("token", "list").stdout
+
+
 @pytest.mark.parametrize(
     ("args", "message"),
     [

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -25,6 +27,7 @@ from tsengine import (
     StorageError,
     StorageFullError,
 )
+from tsengine.types import NO_DEVICE
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z
 DAY_US = 86_400_000_000
@@ -463,3 +466,25 @@ def test_tokens_expire_and_are_revoked(tmp_path: Path) -> None:
         assert db.tokens(device.id) == []
         with pytest.raises(NotFoundError):
             db.delete_token(token.token)
+
+
+def test_authorization_tokens_are_found_by_secret_and_by_hash_until_they_expire(tmp_path: Path) -> None:
+    clock = ManualClock(NOON_US)
+    with tsengine.open(tmp_path, clock=clock) as db:
+        device = db.create_device("device")
+        token = db.create_authorization("gateway", expire=datetime.fromtimestamp(NOON_US / 1e6, UTC) + timedelta(hours=1))
+        assert re.fullmatch("at[0-9a-f]{32}", token.token)
+        assert (token.permission, token.device) == ("write", NO_DEVICE)
+        hash = hashlib.sha256(token.token[2:].encode()).digest()
+        assert db.find_authorization(token.token) == db.find_authorization_hash(hash[:8]) == db.find_authorization_hash(hash) == token
+        assert db.find_token(token.token) is db.find_authorization_hash(hash[:7]) is db.find_authorization_hash(b"12345678") is None
+        own = db.create_token(device.id, "Default").token
+        assert db.find_authorization(own) is None
+        assert db.find_authorization_hash(hashlib.sha256(own.encode()).digest()) is None
+        assert (db.authorizations(), [each.token for each in db.tokens(device.id)]) == ([token], [own])
+        clock.advance(seconds=3601)
+        assert db.find_authorization(token.token) is db.find_authorization_hash(hash) is None
+        db.delete_token(token.token)
+        assert db.authorizations() == []
+        with pytest.raises(InputError, match="permission"):
+            db.create_authorization("gateway", permission="all")

@@ -17,7 +17,7 @@ from tsengine.commands import (
 )
 from tsengine.errors import InputError
 from tsengine.store.catalog import Catalog
-from tsengine.types import DeviceInfo, Parameter, Tag, Token
+from tsengine.types import NO_DEVICE, DeviceInfo, Parameter, Tag, Token
 
 
 def device(number: int, name: str = "Freezer", **fields: object) -> DeviceInfo:
@@ -101,6 +101,24 @@ def test_tokens(tmp_path: Path) -> None:
     catalog.apply(11, DeleteToken("unknown"))
     assert catalog.find_token("b" * 36) is None
     assert catalog.tokens(1) == [early]
+    assert catalog.check() == []
+
+
+def test_authorization_tokens_belong_to_no_device_and_are_found_by_hash(tmp_path: Path) -> None:
+    given = Token("ate2bd319014b24e0a8aca9f00aea4c0d0", NO_DEVICE, "gateway", "write", created_us=2)
+    other = Token("at" + "0" * 32, NO_DEVICE, "other", "write", created_us=1)
+    catalog = filled(tmp_path, PutDevice(device(1)), PutToken(given), PutToken(other), PutToken(Token("t", 1, "device's")))
+    assert catalog.tokens(NO_DEVICE) == [other, given]
+    assert catalog.find_token(given.token) == given
+    assert catalog.find_token(given.token[2:]) is None
+    assert catalog.find_hashed(bytes.fromhex("4deedd7bab8817ec")) == [given]  # the example of TagoTiP's specification
+    assert catalog.find_hashed(bytes.fromhex("4deedd7bab8817ed")) == catalog.find_hashed(b"\xff" * 8) == []
+    assert len(catalog.find_hashed(b"")) == 3
+    assert catalog.check() == []
+    assert catalog.rebuild() == []
+    assert catalog.tokens(NO_DEVICE) == [other, given]
+    catalog.apply(9, DeleteToken(given.token))
+    assert catalog.tokens(NO_DEVICE) == [other]
     assert catalog.check() == []
 
 

@@ -1,7 +1,8 @@
-"""tsengine token: create, list, delete."""
+"""tsengine token: create, authorize, list, delete."""
 
 from __future__ import annotations
 
+from datetime import datetime
 from enum import StrEnum
 from typing import Annotated
 
@@ -10,9 +11,9 @@ import typer
 from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, open_store
 from tsengine.cli.show import print_json, print_table, token_object
 from tsengine.core.calendar import parse_time
-from tsengine.types import to_datetime
+from tsengine.types import Token, to_datetime
 
-app = typer.Typer(help="Create, list and delete tokens of devices.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and delete tokens: of devices, and for gateways.", no_args_is_help=True)
 
 
 class Permission(StrEnum):
@@ -34,20 +35,46 @@ def create(
     json: Json = False,
 ) -> None:
     """Make a token for a device and print it."""
-    expires = None if expire is None else to_datetime(parse_time(expire))
     with open_store(data) as db:
-        token = db.create_token(db.device(device).id, name, permission=permission.value, expire=expires, serial=serial)
-    if json:
+        print_token(db.create_token(db.device(device).id, name, permission=permission.value, expire=end_of(expire), serial=serial), json)
+
+
+@app.command(epilog="Example: tsengine token authorize --name gateway-1")
+def authorize(
+    data: Data = DEFAULT_DATA,
+    name: Annotated[str, typer.Option(help="3 to 100 characters.")] = "Default",
+    permission: Annotated[Permission, typer.Option(help="What it allows; write cannot read.")] = Permission.WRITE,
+    expire: Annotated[str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601; never if not given.")] = None,
+    json: Json = False,
+) -> None:
+    """Make an authorization token, which is good for every device, and print it."""
+    with open_store(data) as db:
+        print_token(db.create_authorization(name, permission=permission.value, expire=end_of(expire)), json)
+
+
+def end_of(expire: str | None) -> datetime | None:
+    return None if expire is None else to_datetime(parse_time(expire))
+
+
+def print_token(token: Token, as_json: bool) -> None:
+    if as_json:
         print_json(token_object(token))
     else:
         typer.echo(token.token)
 
 
 @app.command("list", epilog="Example: tsengine token list SN-7")
-def list_tokens(device: DeviceArgument, data: Data = DEFAULT_DATA, json: Json = False) -> None:
-    """List the tokens of a device."""
+def list_tokens(
+    device: Annotated[
+        str | None,
+        typer.Argument(metavar="[DEVICE]", help="Id or serial of the device; if not given, authorization tokens.", show_default=False),
+    ] = None,
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
+    """List the tokens of a device, or the authorization tokens."""
     with open_store(data) as db:
-        found = [token_object(token) for token in db.tokens(db.device(device).id)]
+        found = [token_object(token) for token in (db.authorizations() if device is None else db.tokens(db.device(device).id))]
     if json:
         print_json(found)
     else:

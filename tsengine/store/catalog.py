@@ -19,8 +19,9 @@ import msgspec
 
 from tsengine.commands import Command, DeleteDevice, DeleteParameter, DeleteToken, PutDevice, PutParameters, PutToken
 from tsengine.errors import InputError
+from tsengine.ids import AUTHORIZATION_PREFIX
 from tsengine.store.environment import Environment, Transaction
-from tsengine.types import DeviceInfo, DeviceType, Parameter, Tag, Token
+from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Parameter, Tag, Token
 
 FORMAT_VERSION = 1
 
@@ -112,7 +113,7 @@ class Catalog:
             case PutToken():
                 self._put_token(txn, command.token)
             case DeleteToken():
-                self._delete_token(txn, _digest(command.token))
+                self._delete_token(txn, _token_digest(command.token))
             case PutParameters():
                 self._put_parameters(txn, command.device, command.parameters)
             case DeleteParameter():
@@ -150,7 +151,7 @@ class Catalog:
             txn.delete(_digest(info.serial), db=self._serials)
 
     def _put_token(self, txn: Transaction, token: Token) -> None:
-        digest = _digest(token.token)
+        digest = _token_digest(token.token)
         self._delete_token(txn, digest)
         txn.put(digest, _encode(token), db=self._tokens)
         txn.put(_key(token.device), digest, db=self._device_tokens)
@@ -251,7 +252,7 @@ class Catalog:
         return self._environment.read(self._environment.get_number, _KEY_NEXT_DEVICE, 1)
 
     def tokens(self, number: int) -> list[Token]:
-        """Return a device's tokens, oldest first."""
+        """Return a device's tokens, oldest first; those of no device (NO_DEVICE) are the authorization tokens."""
 
         def work(txn: Transaction) -> list[Token]:
             stored = (txn.get(digest, b"", db=self._tokens) for digest in self._digests(txn, _key(number)))
@@ -268,11 +269,26 @@ class Catalog:
         from hmac import compare_digest  # it costs more than opening a store, and embedders have no tokens
 
         raw = text.encode("utf-8", "surrogatepass")
-        stored = self._environment.read(self._load_token, _digest(text))
+        stored = self._environment.read(self._load_token, _token_digest(text))
         if stored is None:
             return None
         token = _decode_token(stored)
         return token if compare_digest(token.token.encode("utf-8", "surrogatepass"), raw) else None
+
+    def find_hashed(self, start: bytes) -> list[Token]:
+        """Return the tokens whose hash begins with these bytes, expired or not; see `_token_digest`."""
+
+        def work(txn: Transaction) -> list[Token]:
+            cursor = txn.cursor(self._tokens)
+            found = []
+            if cursor.set_range(start):
+                for digest, stored in cursor.iternext():
+                    if not digest.startswith(start):
+                        break
+                    found.append(_decode_token(stored))
+            return found
+
+        return self._environment.read(work)
 
     def parameters(self, number: int) -> list[Parameter]:
         """Return a device's parameters in the order in which they were first put."""
@@ -336,9 +352,9 @@ class Catalog:
             (all(_key(info.number) == key for key, info in devices.items()), "a device lies under another device's number"),
             ({info.id.encode(): key for key, info in devices.items()} == dict(txn.cursor(self._ids)), "ids and devices differ"),
             (serials == dict(txn.cursor(self._serials)), "serials and devices differ"),
-            (all(_digest(token.token) == digest for digest, token in tokens.items()), "a token lies under another token's hash"),
+            (all(_token_digest(token.token) == digest for digest, token in tokens.items()), "a token lies under another token's hash"),
             (pairs == set(txn.cursor(self._device_tokens)), "tokens and the tokens of devices differ"),
-            ({key for key, _ in pairs} <= devices.keys(), "a token belongs to no device"),
+            ({key for key, _ in pairs} <= devices.keys() | {_key(NO_DEVICE)}, "a token belongs to no device"),
             (set(txn.cursor(self._parameters).iternext(values=False)) <= devices.keys(), "parameters belong to no device"),
             (highest < self._environment.get_number(txn, _KEY_NEXT_DEVICE, 1), "the next device's number is taken"),
         )
@@ -355,7 +371,7 @@ class Catalog:
             self._put_device(txn, info)
         known = {_key(info.number) for info in devices.values()}
         for token in tokens.values():
-            if _key(token.device) in known:
+            if token.device == NO_DEVICE or _key(token.device) in known:
                 self._put_token(txn, token)
             else:
                 lost.append(f"token {token.name!r} belongs to device {token.device}, which is gone")
@@ -385,6 +401,11 @@ def _digest(text: str) -> bytes:
     from hashlib import sha256  # loads OpenSSL
 
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
+
+
+def _token_digest(text: str) -> bytes:
+    """Return the key of a token; an authorization token goes without its prefix, so that the key is TagoTiP's authorization hash."""
+    return _digest(text.removeprefix(AUTHORIZATION_PREFIX))
 
 
 def _is_match(pattern: str, text: str) -> bool:
