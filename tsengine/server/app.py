@@ -6,6 +6,7 @@ ASGI server that runs in the process that owns the store.
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 import falcon
@@ -15,7 +16,9 @@ from tsengine.aio import AsyncEngine
 from tsengine.server import devices, parameters, points, tokens
 from tsengine.server.asgi import Disconnected, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
-from tsengine.server.envelope import PREFLIGHT_HEADERS, Answer, Refusal, failure, route_not_found
+from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, failure, route_not_found
+from tsengine.server.openapi import document
+from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer, put
 from tsengine.server.settings import Settings
 
@@ -51,31 +54,43 @@ class App:
 class Health:
     """/health: the server answers."""
 
+    def __init__(self, service: Service) -> None:
+        pass
+
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         answer(resp, "ok")
+
+
+class OpenApi:
+    """/openapi.json: what the server offers, for programs."""
+
+    def __init__(self, service: Service) -> None:
+        pass
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        put(resp, Answer(200, JSON_HEADERS, _document()))
+
+
+@cache
+def _document() -> bytes:
+    return document(ROUTES)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("/health", Health, "The server", get=Call(summary="Tell that the server answers", need="none")),
+    Route("/openapi.json", OpenApi, "The server", get=Call(summary="Describe the server's routes", need="none", answer=dict, is_bare=True)),
+    *points.ROUTES,
+    *devices.ROUTES,
+    *parameters.ROUTES,
+    *tokens.ROUTES,
+)
 
 
 def routes(service: Service) -> falcon.asgi.App[Any, Any]:
     """Return the Falcon application with every route but POST /data."""
     app = falcon.asgi.App()
-    app.add_route("/health", Health())
-    app.add_route("/info", devices.Info(service))
-    app.add_route("/data", points.Data(service))
-    app.add_route("/device", devices.Devices(service))
-    # Falcon prefers a literal part to a field, so these two win over /device/{device_id}.
-    app.add_route("/device/token", tokens.Tokens(service))
-    app.add_route("/device/token/{key}", tokens.OneToken(service))
-    app.add_route("/device/params", parameters.OwnParameters(service))
-    app.add_route("/device/params/{parameter_id}", parameters.OwnParameter(service))
-    app.add_route("/device/{device_id}", devices.OneDevice(service))
-    app.add_route("/device/{device_id}/data", points.DeviceData(service))
-    app.add_route("/device/{device_id}/data_amount", devices.Amount(service))
-    app.add_route("/bucket/{device_id}/data_amount", devices.Amount(service))
-    app.add_route("/device/{device_id}/empty", devices.Empty(service))
-    app.add_route("/device/{device_id}/chunk", devices.Chunks(service))
-    app.add_route("/device/{device_id}/chunk/{chunk_id}", devices.OneChunk(service))
-    app.add_route("/device/{device_id}/params", parameters.DeviceParameters(service))
-    app.add_route("/device/{device_id}/params/{parameter_id}", parameters.DeviceParameter(service))
+    for route in ROUTES:  # Falcon prefers a literal part to a field: /device/token wins over /device/{device_id}
+        app.add_route(route.path, route.resource(service))
     app.add_error_handler(Exception, _answer_failure)
     app.add_error_handler(falcon.HTTPError, _answer_http_error)
     app.add_error_handler(Disconnected, _answer_nobody)
