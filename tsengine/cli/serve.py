@@ -30,7 +30,9 @@ def serve(
     ] = Durability.SYNC,
     memory_mb: Annotated[int, typer.Option(min=1, help="Memory for points that are not sealed yet, MiB.")] = MEMORY_MB,
     max_body: Annotated[int, typer.Option(min=1, help="Largest request body, bytes.")] = BODY_BYTES,
-    access_log: Annotated[bool, typer.Option("--access-log", help="Write a line for each request to standard error.")] = False,
+    access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
+    tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
+    tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
 ) -> None:
     """Serve the store over HTTP.
 
@@ -42,5 +44,5 @@ def serve(
     except ImportError as error:
         typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
         raise typer.Exit(1) from None
-    settings = Settings(host=host, port=port, max_body=max_body, access_log=access_log)
+    settings = Settings(host=host, port=port, max_body=max_body, access_log=access_log, tls_cert=tls_cert, tls_key=tls_key)
     run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

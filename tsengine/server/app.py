@@ -6,6 +6,8 @@ ASGI server that runs in the process that owns the store.
 
 from __future__ import annotations
 
+from functools import cache
+from time import perf_counter
 from typing import Any
 
 import falcon
@@ -13,13 +15,20 @@ import falcon.asgi
 
 from tsengine.aio import AsyncEngine
 from tsengine.server import devices, parameters, points, tokens
-from tsengine.server.asgi import Disconnected, Receive, Scope, Send, reply
+from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
-from tsengine.server.envelope import PREFLIGHT_HEADERS, Answer, Refusal, failure, route_not_found
+from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
+from tsengine.server.openapi import document
+from tsengine.server.request_log import RequestLog, request_id_of
+from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer, put
 from tsengine.server.settings import Settings
+from tsengine.server.traffic import OTHER_ROUTE
 
 DEFAULTS = Settings()
+
+CLIENT_GONE = 499
+"""The status under which a request is noted whose client did not wait for the answer."""
 
 PREFLIGHT = Answer(204, PREFLIGHT_HEADERS, b"")
 
@@ -34,65 +43,112 @@ class App:
     """
 
     def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings = DEFAULTS) -> None:
-        self._service = Service(engine, account_token, settings)
+        words = {part for route in ROUTES for part in route.path.split("/") if not part.startswith("{")}
+        self._log = RequestLog(settings.access_log, words) if settings.access_log else None
+        self._service = Service(engine, account_token, settings, self._log)
         self._routes = routes(self._service)
 
+    def close(self) -> None:
+        """Write what is left of the access log."""
+        if self._log is not None:
+            self._log.close()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            if scope["method"] == "POST" and scope["path"] == "/data":
-                await post_data(scope, receive, send, self._service)
-                return
-            if scope["method"] == "OPTIONS":
-                await reply(send, PREFLIGHT)
-                return
-        await self._routes(scope, receive, send)
+        if scope["type"] != "http":
+            await self._routes(scope, receive, send)
+            return
+        began_s = perf_counter()
+        scope["request_id"] = request_id = request_id_of(scope["headers"])
+        status, sent_bytes = CLIENT_GONE, 0
+
+        async def send_and_note(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+            else:
+                sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._answer(scope, receive, send_and_note)
+        finally:
+            route = scope.get("route", OTHER_ROUTE)
+            seconds = perf_counter() - began_s
+            self._service.finished(scope["method"], route, scope["path"], scope["headers"], status, sent_bytes, seconds, request_id)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["method"] == "POST" and scope["path"] == "/data":
+            scope["route"] = "/data"
+            await post_data(scope, receive, send, self._service)
+        elif scope["method"] == "OPTIONS":
+            await reply(send, PREFLIGHT)
+        else:
+            await self._routes(scope, receive, send)
 
 
 class Health:
     """/health: the server answers."""
 
+    def __init__(self, service: Service) -> None:
+        pass
+
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         answer(resp, "ok")
 
 
+class OpenApi:
+    """/openapi.json: what the server offers, for programs."""
+
+    def __init__(self, service: Service) -> None:
+        pass
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        put(resp, Answer(200, JSON_HEADERS, _document()))
+
+
+@cache
+def _document() -> bytes:
+    return document(ROUTES)
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("/health", Health, "The server", get=Call(summary="Tell that the server answers", need="none")),
+    Route("/openapi.json", OpenApi, "The server", get=Call(summary="Describe the server's routes", need="none", answer=dict, is_bare=True)),
+    *points.ROUTES,
+    *devices.ROUTES,
+    *parameters.ROUTES,
+    *tokens.ROUTES,
+)
+
+
 def routes(service: Service) -> falcon.asgi.App[Any, Any]:
-    """Return the Falcon application with every route but POST /data."""
-    app = falcon.asgi.App()
-    app.add_route("/health", Health())
-    app.add_route("/info", devices.Info(service))
-    app.add_route("/data", points.Data(service))
-    app.add_route("/device", devices.Devices(service))
-    # Falcon prefers a literal part to a field, so these two win over /device/{device_id}.
-    app.add_route("/device/token", tokens.Tokens(service))
-    app.add_route("/device/token/{key}", tokens.OneToken(service))
-    app.add_route("/device/params", parameters.OwnParameters(service))
-    app.add_route("/device/params/{parameter_id}", parameters.OwnParameter(service))
-    app.add_route("/device/{device_id}", devices.OneDevice(service))
-    app.add_route("/device/{device_id}/data", points.DeviceData(service))
-    app.add_route("/device/{device_id}/data_amount", devices.Amount(service))
-    app.add_route("/bucket/{device_id}/data_amount", devices.Amount(service))
-    app.add_route("/device/{device_id}/empty", devices.Empty(service))
-    app.add_route("/device/{device_id}/chunk", devices.Chunks(service))
-    app.add_route("/device/{device_id}/chunk/{chunk_id}", devices.OneChunk(service))
-    app.add_route("/device/{device_id}/params", parameters.DeviceParameters(service))
-    app.add_route("/device/{device_id}/params/{parameter_id}", parameters.DeviceParameter(service))
-    app.add_error_handler(Exception, _answer_failure)
-    app.add_error_handler(falcon.HTTPError, _answer_http_error)
-    app.add_error_handler(Disconnected, _answer_nobody)
+    """Return the Falcon application with every route but what is answered raw."""
+
+    async def answer_failure(req: Any, resp: Any, error: Exception, params: Any, **_: Any) -> None:
+        put(resp, service.failure(error, req.scope["request_id"]))
+
+    async def answer_http_error(req: Any, resp: Any, error: falcon.HTTPError, params: Any, **_: Any) -> None:
+        """Answer what Falcon itself refuses: mostly an unknown route, or a method that the route does not offer."""
+        known = error.status_code not in (404, 405)
+        refusal = Refusal(error.status_code, error.title or "Bad request") if known else route_not_found()
+        put(resp, service.failure(refusal, req.scope["request_id"]))
+
+    async def answer_nobody(req: Any, resp: Any, error: Disconnected, params: Any, **_: Any) -> None:
+        """Leave the request alone: its client is gone."""
+        resp.status = CLIENT_GONE
+
+    app = falcon.asgi.App(middleware=[NotedRoute()])
+    for route in ROUTES:  # Falcon prefers a literal part to a field: /device/token wins over /device/{device_id}
+        app.add_route(route.path, route.resource(service))
+    app.add_error_handler(Exception, answer_failure)
+    app.add_error_handler(falcon.HTTPError, answer_http_error)
+    app.add_error_handler(Disconnected, answer_nobody)
     return app
 
 
-async def _answer_failure(req: Any, resp: falcon.asgi.Response | None, error: Exception, params: Any, **_: Any) -> None:
-    if resp is not None:
-        put(resp, failure(error))
+class NotedRoute:
+    """Writes the route that was found into the scope, where App reads it for the metrics."""
 
-
-async def _answer_http_error(req: Any, resp: falcon.asgi.Response | None, error: falcon.HTTPError, params: Any, **_: Any) -> None:
-    """Answer what Falcon itself refuses: mostly an unknown route, or a method that the route does not offer."""
-    if resp is not None:
-        known = error.status_code not in (404, 405)
-        put(resp, failure(Refusal(error.status_code, error.title or "Bad request") if known else route_not_found()))
-
-
-async def _answer_nobody(req: Any, resp: Any, error: Disconnected, params: Any, **_: Any) -> None:
-    """Leave the request alone: its client is gone."""
+    async def process_resource(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, resource: Any, params: Any) -> None:
+        req.scope["route"] = req.uri_template

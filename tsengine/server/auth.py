@@ -102,6 +102,12 @@ class Gate:
         require_active(device)
         return device
 
+    def device_id_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+        """Return the id of the device whose token these headers carry, whatever the token allows, or None."""
+        token = self._engine.engine.find_token(token_of(headers))
+        device = None if token is None else self._device(token.device)
+        return None if device is None else device.id
+
     def _device(self, number: int) -> AsyncDevice | None:
         """Return a device by its number, without ever waiting: the event loop asks."""
         engine = self._engine.engine

@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import lru_cache
 
 from tsengine.server.asgi import Disconnected, Receive, Scope, Send, read_body, reply
-from tsengine.server.envelope import JSON_HEADERS, Answer, failure
+from tsengine.server.envelope import JSON_HEADERS, Answer
 from tsengine.server.sending import store
 from tsengine.server.service import Service
 
@@ -24,7 +24,7 @@ async def post_data(scope: Scope, receive: Receive, send: Send, service: Service
     except Disconnected:
         return
     except Exception as error:
-        answer = failure(error)
+        answer = service.failure(error, scope["request_id"])
     await reply(send, answer)
 
 

@@ -12,10 +12,12 @@ from tsengine.device import Device
 from tsengine.engine import Engine
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN, RETENTION_MAX, TAGS_PER_DEVICE
 from tsengine.server.dates import iso_ms_of
+from tsengine.server.described import LISTED_DEVICES, Account, ChunkRow, CreatedDevice, DeviceRow
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.listing import device_filter, paged, picked
 from tsengine.server.parameters import merge
 from tsengine.server.queries import Arguments
+from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import DeviceBody, ParameterBody, decode_body
 from tsengine.types import Chunk, DeviceInfo, Parameter, Tag
@@ -367,3 +369,47 @@ def replacement(items: list[ParameterBody], stored: list[Parameter]) -> list[Par
     """Return the whole new set of parameters: like tags, an edit of the device replaces them; known ids keep theirs."""
     named = {item.id for item in items}
     return merge(items, [parameter for parameter in stored if parameter.id in named])
+
+
+ROUTES = (
+    Route(
+        "/info", Info, "Devices", get=Call(summary="Show the device of the token, or the account", need="any", answer=(DeviceRow, Account))
+    ),
+    Route(
+        "/device",
+        Devices,
+        "Devices",
+        get=Call(summary="List devices", need="account", query=LISTED_DEVICES, answer=list[DeviceRow]),
+        post=Call(
+            summary="Create a device",
+            need="account",
+            text="An immutable device needs chunk_period and chunk_retention.",
+            body=DeviceBody,
+            answer=CreatedDevice,
+            status=201,
+        ),
+    ),
+    Route(
+        "/device/{device_id}",
+        OneDevice,
+        "Devices",
+        get=Call(summary="Show a device", need="account", answer=DeviceRow),
+        put=Call(summary="Edit a device", need="account", text="Tags and configuration_params replace the sets.", body=DeviceBody),
+        delete=Call(summary="Delete a device with its data, tokens and parameters", need="account"),
+    ),
+    Route(
+        "/device/{device_id}/data_amount",
+        Amount,
+        "Devices",
+        get=Call(summary="Count the points of a device", need="account", answer=int),
+    ),
+    Route("/bucket/{device_id}/data_amount", Amount, "Devices", get=Call(summary="The same, for old clients", need="account", answer=int)),
+    Route("/device/{device_id}/empty", Empty, "Devices", post=Call(summary="Remove all points of a device", need="account")),
+    Route(
+        "/device/{device_id}/chunk",
+        Chunks,
+        "Chunks",
+        get=Call(summary="List the chunks of an immutable device that hold points", need="account", answer=list[ChunkRow]),
+    ),
+    Route("/device/{device_id}/chunk/{chunk_id}", OneChunk, "Chunks", delete=Call(summary="Delete a chunk", need="account")),
+)

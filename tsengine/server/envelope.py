@@ -8,6 +8,7 @@ cases in which nothing was stored and a repetition helps.
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any, NamedTuple
 
 import msgspec
@@ -89,9 +90,14 @@ def success(result: Any, status: int = 200) -> Answer:
     return Answer(status, JSON_HEADERS, _encode({"status": True, "result": result}))
 
 
-def failure(error: Exception) -> Answer:
-    """Return the answer that an exception stands for; an unforeseen one is logged and becomes 500."""
-    refusal = error if isinstance(error, Refusal) else _refusal_of(error)
+def error_kind(error: Exception) -> str:
+    """Return the name under which a failure is counted: the class of an error of the engine, or what a refusal's status is called."""
+    return HTTPStatus(error.status).name.lower() if isinstance(error, Refusal) else type(error).__name__
+
+
+def failure(error: Exception, request_id: str = "") -> Answer:
+    """Return the answer that an exception stands for; an unforeseen one is logged, with the request's id, and becomes 500."""
+    refusal = error if isinstance(error, Refusal) else _refusal_of(error, request_id)
     body: dict[str, Any] = {"status": False, "message": str(refusal)}
     if refusal.field_errors:
         body["field_errors"] = refusal.field_errors
@@ -101,7 +107,7 @@ def failure(error: Exception) -> Answer:
     return Answer(refusal.status, headers, _encode(body))
 
 
-def _refusal_of(error: Exception) -> Refusal:
+def _refusal_of(error: Exception, request_id: str) -> Refusal:
     match error:
         case InputError(index=int(index)):
             prefix = f"Invalid data at index {index}: "
@@ -117,5 +123,5 @@ def _refusal_of(error: Exception) -> Refusal:
         case StorageFullError():
             return Refusal(503, str(error), retry_after_s=FULL_RETRY_S)
         case _:
-            logger.error("unforeseen error while answering a request", exc_info=error)
-            return Refusal(500, "Internal error; the server's log has the cause")
+            logger.error("unforeseen error while answering request %s", request_id, exc_info=error)
+            return Refusal(500, f"Internal error; the server's log has the cause under request {request_id}")

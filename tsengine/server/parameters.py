@@ -7,8 +7,10 @@ from msgspec import UNSET
 
 from tsengine.ids import new_id
 from tsengine.limits import PARAMETERS_PER_DEVICE
+from tsengine.server.described import SENT
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.queries import Arguments
+from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import ParameterBody, SentBody, decode_body, js_text
 from tsengine.types import Parameter
@@ -103,3 +105,37 @@ def merge(items: list[ParameterBody], stored: list[Parameter]) -> list[Parameter
     if len(known.keys() | {parameter.id for parameter in changed}) > PARAMETERS_PER_DEVICE:
         raise Refusal(400, f"A device has at most {PARAMETERS_PER_DEVICE} configuration parameters")
     return changed
+
+
+ROUTES = (
+    Route(
+        "/device/params",
+        OwnParameters,
+        "Configuration parameters",
+        get=Call(summary="List the parameters of the token's device", need="device read", query=SENT, answer=list[Parameter]),
+    ),
+    Route(
+        "/device/params/{parameter_id}",
+        OwnParameter,
+        "Configuration parameters",
+        put=Call(summary="Mark a parameter as fetched", need="device write", text="Without a body: sent is true.", body=SentBody),
+    ),
+    Route(
+        "/device/{device_id}/params",
+        DeviceParameters,
+        "Configuration parameters",
+        get=Call(summary="List the parameters of a device", need="account", query=SENT, answer=list[Parameter]),
+        post=Call(
+            summary="Create parameters, or edit those with an id",
+            need="account",
+            body=ParameterBody | list[ParameterBody],
+            status=201,
+        ),
+    ),
+    Route(
+        "/device/{device_id}/params/{parameter_id}",
+        DeviceParameter,
+        "Configuration parameters",
+        delete=Call(summary="Delete a parameter", need="account"),
+    ),
+)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import falcon.asgi
 import msgspec
@@ -16,12 +16,14 @@ from tsengine.ids import parse_point_id
 from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
+from tsengine.server.described import READ, DataItem
 from tsengine.server.envelope import Answer, Refusal, success
-from tsengine.server.queries import SCALAR_QUERIES, DataQuery, parse_query
+from tsengine.server.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
+from tsengine.server.routing import Call, Need, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service, answer, put
-from tsengine.server.wire import EditBody, decode_items, row_of
+from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items, row_of
 
 PYTHON_SDK = "TagoIO-SDK|Python|"
 """The official Python client cannot read a bare number everywhere, so it gets a row with the number."""
@@ -175,3 +177,33 @@ def known_ids(device: AsyncDevice, query: DataQuery) -> DataQuery:
         raise Refusal(400, "Filter using ID(s) is not supported on Immutable Storage Type")
     own = [id for id in query.ids if (parsed := parse_point_id(id)) is not None and parsed[0] == device.info.number]
     return msgspec.structs.replace(query, ids=own)
+
+
+DELETABLE = (Query("query", Literal[("default", *END_QUERIES, "min", "max", "conditional")], "Which rows, as in GET"), *READ[1:])
+
+
+def _calls(read: Need, write: Need, *, is_raw: bool) -> dict[str, Call]:
+    registers = EditBody | list[EditBody]
+    return {
+        "get": Call(
+            summary="Read points",
+            need=read,
+            text="Rows, newest first; count, avg and sum give a number, aggregate gives buckets.",
+            query=READ,
+            answer=(list[WireRow], list[BucketRow], float),
+        ),
+        "post": Call(summary="Send points", need=write, text="All or none.", body=DataItem | list[DataItem], is_raw=is_raw),
+        "put": Call(
+            summary="Edit registers of a mutable device",
+            need=write,
+            text=f"At most {EDIT_ITEMS}, all or none.",
+            body=registers,
+        ),
+        "delete": Call(summary="Delete exactly what GET returns, of a mutable device", need=write, query=DELETABLE),
+    }
+
+
+ROUTES = (
+    Route("/data", Data, "Data", **_calls("device read", "device write", is_raw=True)),
+    Route("/device/{device_id}/data", DeviceData, "Data", **_calls("account", "account", is_raw=False)),
+)

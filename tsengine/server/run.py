@@ -6,11 +6,14 @@ closes the engine. What was acknowledged is on disk anyway; what was not acknowl
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 import signal
 import socket
+import ssl
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,6 +28,8 @@ from tsengine.log import Durability
 from tsengine.server.app import App
 from tsengine.server.envelope import Refusal, failure
 from tsengine.server.settings import Settings
+
+logger = logging.getLogger("tsengine.server")
 
 ACCOUNT_TOKEN_VARIABLE = "TSENGINE_ACCOUNT_TOKEN"
 ACCOUNT_TOKEN_FILE = "account-token"
@@ -86,7 +91,10 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         host, port = self.servers[0].sockets[0].getsockname()[:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        scheme = "https" if self.config.is_ssl else "http"
+        url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
+        if not self.config.is_ssl and not ip_address(host).is_loopback:
+            logger.warning("%s is open to the network without TLS: tokens and data can be read on the way (--tls-cert, --tls-key)", url)
         print(self._greeting.replace("URL", url), f"tsengine listens on {url}", sep="", flush=True)
 
 
@@ -106,8 +114,10 @@ def serve(
 
     Raises:
         BusyError: another process has the store open.
-        InputError: TSENGINE_ACCOUNT_TOKEN is too short.
+        InputError: TSENGINE_ACCOUNT_TOKEN is too short, or the certificate and its key do not work.
+        StorageError: the access log cannot be opened.
     """
+    check_tls(settings)
     folder = Path(data)
     is_new = not folder.exists() or not any(folder.iterdir())
     with tsengine.open(folder, durability=durability, memory_mb=memory_mb) as engine:
@@ -124,16 +134,19 @@ def serve(
 
 async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Settings) -> None:
     async_engine = AsyncEngine(engine)
+    app = App(async_engine, token, settings)
     try:
         config = uvicorn.Config(
-            App(async_engine, token, settings),
+            app,
             host=settings.host,
             port=settings.port,
             http=Protocol,
             ws="none",
             lifespan="off",
-            access_log=settings.access_log,
-            log_level="info" if settings.access_log else "warning",
+            access_log=False,
+            log_level="warning",
+            ssl_certfile=settings.tls_cert or None,
+            ssl_keyfile=settings.tls_key or None,
             server_header=False,
             proxy_headers=False,
             timeout_keep_alive=KEEP_ALIVE_S,
@@ -141,7 +154,36 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
         )
         await Server(config, greeting).serve()
     finally:
+        app.close()
         await async_engine.close()
+
+
+def check_tls(settings: Settings) -> None:
+    """Say what is wrong with the certificate and its key, before anything is opened.
+
+    Raises:
+        InputError: one is given without the other, is missing, cannot be read, is no PEM, or they do not belong together.
+    """
+    files = {"certificate": settings.tls_cert, "key": settings.tls_key}
+    if not any(files.values()):
+        return
+    for what, path in files.items():
+        if not path:
+            raise tsengine.InputError(f"TLS needs a certificate and a key; the {what} is not given (--tls-cert, --tls-key)")
+        try:
+            with open(path, "rb"):
+                pass
+        except OSError as error:
+            raise tsengine.InputError(f"cannot read the TLS {what} {path}: {error.strerror}") from None
+    try:
+        # With a password of its own the key would be asked for on the terminal.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.tls_cert, settings.tls_key, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise tsengine.InputError(f"the TLS key {settings.tls_key} does not belong to the certificate {settings.tls_cert}") from None
+        raise tsengine.InputError(
+            f"{settings.tls_cert} and {settings.tls_key} are not a PEM certificate and its key without a password ({error.reason or error})"
+        ) from None
 
 
 def account_token(folder: Path) -> tuple[str, str]:

@@ -21,5 +21,5 @@ async def store(service: Service, device: AsyncDevice, headers: Iterable[Header]
         InputError, LimitError and whatever else Device.ingest raises; nothing was stored.
     """
     count = await device.ingest(body, content_type_of(headers))
-    service.saw_input(device.id)
+    service.saw_input(device.id, count, len(body))
     return count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
 import falcon.asgi
@@ -13,27 +13,67 @@ from tsengine.errors import NotFoundError
 from tsengine.server.asgi import Disconnected, too_large
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
-from tsengine.server.envelope import Answer, device_not_found, success
+from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
+from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
+from tsengine.server.traffic import Traffic
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
 class Service:
-    """One server's view of one engine."""
+    """One server's view of one engine.
 
-    def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings) -> None:
+    Args:
+        log: the access log, open; None = none is written.
+    """
+
+    def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings, log: RequestLog | None = None) -> None:
         self.engine = engine
         self.gate = Gate(engine, account_token)
         self.settings = settings
+        self.traffic = Traffic()
+        self._log = log
         self._last_input_us: dict[str, int] = {}
 
     def now_us(self) -> int:
         return self.engine.engine.clock.now_us()
 
-    def saw_input(self, device_id: str) -> None:
+    def saw_input(self, device_id: str, points: int, size_bytes: int) -> None:
+        """Note that a device sent points, in a body of so many bytes."""
         self._last_input_us[device_id] = self.now_us()
+        self.traffic.points += points
+        self.traffic.received_bytes += size_bytes
+
+    def finished(
+        self,
+        method: str,
+        route: str,
+        path: str,
+        headers: Iterable[Header],
+        status: int,
+        sent_bytes: int,
+        seconds: float,
+        request_id: str,
+    ) -> None:
+        """Note that a request was answered: every way on which one is answered calls this once, when the answer has been handed over.
+
+        Args:
+            route: the path with its fields, `/device/{device_id}`; traffic.OTHER_ROUTE when there is none.
+            path: as it was asked for, percent-decoded, without the query.
+            headers: of the request, names in lower case.
+            sent_bytes: of the answer's body. seconds: since the request's head was read.
+            request_id: as the answer carries it, of request_log.request_id_of.
+        """
+        self.traffic.add(route, method, status, seconds, sent_bytes)
+        if self._log is not None:
+            self._log.write(request_id, method, path, status, sent_bytes, seconds, lambda: self.gate.device_id_of(headers))
+
+    def failure(self, error: Exception, request_id: str) -> Answer:
+        """Return the answer that an exception stands for, and count it."""
+        self.traffic.errors[error_kind(error)] += 1
+        return failure(error, request_id)
 
     def forget(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device."""

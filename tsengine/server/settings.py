@@ -15,10 +15,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host, port: where to listen; port 0 takes a free one, which the line `tsengine listens on` names.
         max_body: largest request body, bytes.
-        access_log: write a line for each request to standard error.
+        access_log: file that gets a JSON line for each request, or "-" for standard error; "" = none.
+        tls_cert, tls_key: files of the certificate (with its chain) and its key, PEM; "" = plain HTTP.
     """
 
     host: str = HOST
     port: int = PORT
     max_body: int = BODY_BYTES
-    access_log: bool = False
+    access_log: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""

@@ -10,10 +10,12 @@ from msgspec import UNSET
 from tsengine.errors import NotFoundError
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN
 from tsengine.server.dates import iso_ms_of, parse_instant
+from tsengine.server.described import PAGE, CreatedToken, TokenRow
 from tsengine.server.devices import require_free_serial
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.listing import paged, picked, wildcard_fits
 from tsengine.server.queries import Arguments
+from tsengine.server.routing import Call, Query, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import TokenBody, decode_body
 from tsengine.types import Token, to_datetime
@@ -128,3 +130,22 @@ def _row(token: Token, device_id: str, network: str | None) -> dict[str, Any]:
         "expire_time": shown_expiry(token),
         "created_at": iso_ms_of(token.created_us),
     }
+
+
+LISTED_TOKENS = (*PAGE, *(Query(f"filter[{name}]", str, f"Only tokens with this {name}; `*` stands for any text") for name in FILTERABLE))
+
+ROUTES = (
+    Route(
+        "/device/token",
+        Tokens,
+        "Tokens",
+        post=Call(summary="Create a token of a device", need="account", body=TokenBody, answer=CreatedToken, status=201, errors=(404,)),
+    ),
+    Route(
+        "/device/token/{key}",
+        OneToken,
+        "Tokens",
+        get=Call(summary="List the tokens of a device, by its id", need="account", query=LISTED_TOKENS, answer=list[TokenRow]),
+        delete=Call(summary="Revoke a token at once", need="account"),
+    ),
+)
