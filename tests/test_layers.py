@@ -117,6 +117,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.worker": "",
         "tsengine.log": "",
         "tsengine.ingest": "",
+        "tsengine.tagotip": "tsengine.ingest",
         "tsengine.capacity": "",
         "tsengine.fleet": "",
         "tsengine.buckets": "",
@@ -142,6 +143,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine": "*",
     },
     {"tsengine.server.": "*", "tsengine.cluster.": "*"},
+    {"tsengine.mqtt.": "*"},
     {"tsengine.cli.": "*", "tsengine.__main__": "*"},
 ]
 
