@@ -255,17 +255,22 @@ class Engine(Writes):
         view = self.columnar.view
         memtables = [table.memtable for table in (*view.frozen, view.active)]
         return {
-            "devices": sum(1 for _ in self.catalog.devices()),
+            "devices": self.catalog.device_count(),
+            "registers": self.registers.row_count(),
             "segments": len(view.segments),
             "segment_bytes": sum(live.entry.size_bytes for live in view.segments),
             "sealed_points": sum(live.entry.point_count for live in view.segments),
             "unsealed_points": sum(memtable.point_count for memtable in memtables),
             "memtable_bytes": sum(memtable.size_bytes for memtable in memtables),
             "frozen_memtables": len(view.frozen),
+            "seals": self.columnar.seal_count,
             "damaged_segments": [str(live.path) for live in view.segments if live.damage is not None],
             "tombstones": sum(len(known) for known in view.tombstones.values()),
             "log_bytes": self.log.size_bytes,
             "log_last_seq": int(self.log.last_seq),
+            "log_durable_seq": self.log.durable_seq,
+            "log_groups": self.log.group_count,
+            "log_staged_bytes": self.log.staged_bytes,
             "log_applied_seq": self.log.applied_seq,
             "log_torn_bytes": self.log.recovered.torn_bytes,
             "durability": self.durability,

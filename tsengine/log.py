@@ -142,6 +142,16 @@ class Log(Protocol):
         """Bytes that the log holds on disk."""
         ...
 
+    @property
+    def staged_bytes(self) -> int:
+        """Bytes of records that no group has taken yet."""
+        ...
+
+    @property
+    def group_count(self) -> int:
+        """Groups taken since the log was started; on average one holds so many records as sequences were promised for each."""
+        ...
+
 
 class LocalLog(Wal):
     """A log in a folder of WAL files.

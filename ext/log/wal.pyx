@@ -225,6 +225,14 @@ cdef class Wal:
     def has_room(self):
         return not self.is_crowded()
 
+    @property
+    def staged_bytes(self):
+        return self.groups[self.staging].body_bytes
+
+    @property
+    def group_count(self):
+        return self.group_number - 1
+
     def admit(self):
         cdef int64_t until_ns = now_ns() + self.queue_wait_ms * 1_000_000
         cdef Verdict verdict = VERDICT_NONE

@@ -65,6 +65,12 @@ class MemoryLog:
     def has_room(self) -> bool:
         return True
 
+    staged_bytes = 0
+
+    @property
+    def group_count(self) -> int:
+        return len(self.kept.records)
+
     def admit(self) -> None:
         pass
 

@@ -7,6 +7,7 @@ ASGI server that runs in the process that owns the store.
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
@@ -14,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import devices, parameters, points, tokens
+from tsengine.server import devices, metrics, parameters, points, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -29,6 +30,16 @@ DEFAULTS = Settings()
 
 CLIENT_GONE = 499
 """The status under which a request is noted whose client did not wait for the answer."""
+
+DOCS_HEADERS = [
+    (b"content-type", b"text/html; charset=utf-8"),
+    (
+        b"content-security-policy",
+        b"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'; base-uri 'none'",
+    ),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+]
 
 PREFLIGHT = Answer(204, PREFLIGHT_HEADERS, b"")
 
@@ -107,6 +118,16 @@ class OpenApi:
         put(resp, Answer(200, JSON_HEADERS, _document()))
 
 
+class Docs:
+    """/docs: the same for people, as a page that needs nothing from elsewhere."""
+
+    def __init__(self, service: Service) -> None:
+        self._page = Path(__file__).with_name("docs.html").read_bytes()
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        put(resp, Answer(200, DOCS_HEADERS, self._page))
+
+
 @cache
 def _document() -> bytes:
     return document(ROUTES)
@@ -115,6 +136,8 @@ def _document() -> bytes:
 ROUTES: tuple[Route, ...] = (
     Route("/health", Health, "The server", get=Call(summary="Tell that the server answers", need="none")),
     Route("/openapi.json", OpenApi, "The server", get=Call(summary="Describe the server's routes", need="none", answer=dict, is_bare=True)),
+    Route("/docs", Docs, "The server", get=Call(summary="Show the routes in a browser", need="none", media="text/html")),
+    *metrics.ROUTES,
     *points.ROUTES,
     *devices.ROUTES,
     *parameters.ROUTES,

@@ -18,6 +18,7 @@ SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "device": [{"device": []}],
     "device read": [{"device": []}],
     "device write": [{"device": []}],
+    "local": [{"account": []}, {}],
     "any": [{"device": []}, {"account": []}],
 }
 

@@ -182,28 +182,30 @@ def known_ids(device: AsyncDevice, query: DataQuery) -> DataQuery:
 DELETABLE = (Query("query", Literal[("default", *END_QUERIES, "min", "max", "conditional")], "Which rows, as in GET"), *READ[1:])
 
 
-def _calls(read: Need, write: Need, *, is_raw: bool) -> dict[str, Call]:
+def _calls(read: Need, write: Need, whose: str, *, is_raw: bool) -> dict[str, Call]:
     registers = EditBody | list[EditBody]
     return {
         "get": Call(
-            summary="Read points",
+            summary=f"Read points of {whose}",
             need=read,
             text="Rows, newest first; count, avg and sum give a number, aggregate gives buckets.",
             query=READ,
             answer=(list[WireRow], list[BucketRow], float),
         ),
-        "post": Call(summary="Send points", need=write, text="All or none.", body=DataItem | list[DataItem], is_raw=is_raw),
+        "post": Call(summary=f"Send points to {whose}", need=write, text="All or none.", body=DataItem | list[DataItem], is_raw=is_raw),
         "put": Call(
-            summary="Edit registers of a mutable device",
+            summary=f"Edit registers of {whose}",
             need=write,
-            text=f"At most {EDIT_ITEMS}, all or none.",
+            text=f"At most {EDIT_ITEMS}, all or none. Mutable devices only.",
             body=registers,
         ),
-        "delete": Call(summary="Delete exactly what GET returns, of a mutable device", need=write, query=DELETABLE),
+        "delete": Call(
+            summary=f"Delete registers of {whose}", need=write, text="Exactly what GET returns. Mutable devices only.", query=DELETABLE
+        ),
     }
 
 
 ROUTES = (
-    Route("/data", Data, "Data", **_calls("device read", "device write", is_raw=True)),
-    Route("/device/{device_id}/data", DeviceData, "Data", **_calls("account", "account", is_raw=False)),
+    Route("/data", Data, "Data", **_calls("device read", "device write", "the token's device", is_raw=True)),
+    Route("/device/{device_id}/data", DeviceData, "Data", **_calls("account", "account", "any device", is_raw=False)),
 )

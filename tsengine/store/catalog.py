@@ -247,6 +247,10 @@ class Catalog:
         found.sort(key=sort_key, reverse=order.startswith("-"))
         return found[skip : None if limit is None else skip + limit]
 
+    def device_count(self) -> int:
+        """Return how many devices there are. Cost: none of a device."""
+        return self._environment.read(self._environment.entry_count, self._devices)
+
     def next_device_number(self) -> int:
         """Return a number that no device ever had; 1 at first."""
         return self._environment.read(self._environment.get_number, _KEY_NEXT_DEVICE, 1)

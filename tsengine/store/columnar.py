@@ -176,6 +176,7 @@ class ColumnarStore:
         self.maintenance = threading.Lock()
         self._room = threading.Condition(self._lock)
         self._seal_error: TsengineError | None = None
+        self.seal_count = 0  # of memtables, since the store was opened
         self._ids = count(self.manifest.next_segment_id)
         self._replayed_until = self.manifest.applied_seq
         self._keeping = threading.Lock()  # one backup or check at a time
@@ -305,6 +306,7 @@ class ColumnarStore:
                     )
                     with self._room:
                         self._seal_error = None
+                        self.seal_count += 1
                         self._view = self._view._replace(segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:])
                         self._room.notify_all()
             except Exception as error:

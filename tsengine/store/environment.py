@@ -153,6 +153,10 @@ class Environment:
             self.put_number(txn, _KEY_APPLIED, seq)
             self._staged_applied = seq
 
+    def entry_count(self, txn: Transaction, database: Any) -> int:
+        """Return how many entries a database has."""
+        return int(txn.stat(database)["entries"])
+
     def get_number(self, txn: Transaction, key: bytes, default: int = 0) -> int:
         """Return an unsigned number that the store keeps beside its databases."""
         stored = txn.get(key, db=self._meta)

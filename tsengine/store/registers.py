@@ -250,6 +250,10 @@ class Registers:
         self._environment.sync()
         return lost
 
+    def row_count(self) -> int:
+        """Return how many registers all devices have together, but for changes that wait. Cost: none of a register."""
+        return self._environment.read(self._environment.entry_count, self._rows)
+
     def devices(self) -> dict[int, int]:
         """Return how many registers each device has that has any: device -> count."""
         self.flush()
