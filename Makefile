@@ -14,7 +14,7 @@ PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -45,6 +45,10 @@ test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSaniti
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest
+
+fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
+	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
+	TSENGINE_FUZZ_BODIES=100000 TSENGINE_HTTP_EXAMPLES=500 $(PYTEST) --hypothesis-seed=$$seed --timeout=3600 tests/server/test_bytes.py tests/server/test_schemathesis.py
 
 test-crash: build ## kill a writer, and cut the power of its disk (needs root), ROUNDS=200 times each
 	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/engine/test_kill.py tests/log/test_crash.py

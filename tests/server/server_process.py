@@ -10,7 +10,7 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,8 +52,9 @@ class Made(NamedTuple):
 class Server:
     """A server process: `url`, `account` (its token), `lines` (what it printed before it was ready)."""
 
-    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None, **options: Any) -> None:
+    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None, stderr: IO[str] | None = None, **options: Any) -> None:
         self.folder = folder
+        self._stderr = stderr
         self._environment = {**os.environ, **(environment or {})}
         self._options = options
         self.start()
@@ -65,6 +66,7 @@ class Server:
             cwd=ROOT,
             env=self._environment,
             stdout=subprocess.PIPE,
+            stderr=self._stderr,
             text=True,
         )
         self.lines: list[str] = []

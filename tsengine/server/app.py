@@ -28,6 +28,9 @@ from tsengine.server.traffic import OTHER_ROUTE
 
 DEFAULTS = Settings()
 
+HTTP_VERSIONS = ("1.0", "1.1", "2")
+"""The parser lets others pass, and Falcon gives up on them."""
+
 CLIENT_GONE = 499
 """The status under which a request is noted whose client did not wait for the answer."""
 
@@ -83,12 +86,18 @@ class App:
 
         try:
             await self._answer(scope, receive, send_and_note)
+        except Exception as error:
+            if status != CLIENT_GONE:
+                raise  # the answer has begun: all that is left is to close the connection
+            await reply(send_and_note, self._service.failure(error, request_id))
         finally:
             route = scope.get("route", OTHER_ROUTE)
             seconds = perf_counter() - began_s
             self._service.finished(scope["method"], route, scope["path"], scope["headers"], status, sent_bytes, seconds, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["http_version"] not in HTTP_VERSIONS:
+            raise Refusal(400, f"HTTP/{scope['http_version']} is not spoken here; use HTTP/1.1")
         if scope["method"] == "POST" and scope["path"] == "/data":
             scope["route"] = "/data"
             await post_data(scope, receive, send, self._service)
