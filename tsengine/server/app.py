@@ -14,7 +14,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import devices, parameters, points, tokens
+from tsengine.server import devices, network, parameters, points, statistics, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -117,8 +117,10 @@ ROUTES: tuple[Route, ...] = (
     Route("/openapi.json", OpenApi, "The server", get=Call(summary="Describe the server's routes", need="none", answer=dict, is_bare=True)),
     *points.ROUTES,
     *devices.ROUTES,
+    *statistics.ROUTES,
     *parameters.ROUTES,
     *tokens.ROUTES,
+    *network.ROUTES,
 )
 
 

@@ -19,6 +19,7 @@ SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "device read": [{"device": []}],
     "device write": [{"device": []}],
     "any": [{"device": []}, {"account": []}],
+    "gateway": [{"authorization": []}, {"account": []}],
 }
 
 STATUS_TEXTS = {
@@ -74,6 +75,7 @@ def document(routes: Iterable[Route]) -> bytes:
                 "securitySchemes": {
                     "account": {"type": "apiKey", "in": "header", "name": "account-token", "description": TOKEN_TEXTS["account"]},
                     "device": {"type": "apiKey", "in": "header", "name": "device-token", "description": "A token of a device."},
+                    "authorization": {"type": "apiKey", "in": "header", "name": "network-token", "description": "An authorization token."},
                 },
             },
         }

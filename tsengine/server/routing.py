@@ -15,8 +15,9 @@ from tsengine.server.asgi import JSON
 
 METHODS = ("get", "post", "put", "delete")
 
-Need = Literal["none", "account", "device", "device read", "device write", "any"]
-"""The token that a call needs: `device` is any token of a device, `any` that or the account's."""
+Need = Literal["none", "account", "device", "device read", "device write", "any", "gateway"]
+"""The token that a call needs: `device` is any token of a device, `any` that or the account's, `gateway` an authorization token that
+may write, or the account's."""
 
 TOKEN_TEXTS: Mapping[str, str] = {
     "none": "No token.",
@@ -25,6 +26,7 @@ TOKEN_TEXTS: Mapping[str, str] = {
     "device read": "A device token with the permission full or read.",
     "device write": "A device token with the permission full or write.",
     "any": "The account token, or any token of a device.",
+    "gateway": "An authorization token with the permission full or write, in a header or in the address, or the account token.",
 }
 
 
