@@ -33,6 +33,16 @@ class DeleteDevice(Command, tag="delete_device", frozen=True):
     device: int
 
 
+class ConvertDevice(Command, tag="convert_device", frozen=True):
+    """Put a new device, under a number of its own, in the place of an empty one: id, serial, tokens and parameters are the new one's.
+
+    The new number keeps records of the old kind, which a log may deliver again, away from the store of the new kind.
+    """
+
+    old: int
+    device: DeviceInfo
+
+
 class PutToken(Command, tag="put_token", frozen=True):
     token: Token
 
@@ -88,6 +98,7 @@ class EmptyRegisters(Command, tag="empty_registers", frozen=True):
 AnyCommand = (
     PutDevice
     | DeleteDevice
+    | ConvertDevice
     | PutToken
     | DeleteToken
     | PutParameters

@@ -194,6 +194,13 @@ class Engine(Writes):
                     self._keep_info(device, None)
                 self.columnar.forget_device(seq, device)
                 self._add_registers(seq, command)
+            case commands.ConvertDevice(old, device):
+                with self._infos_lock:
+                    self.catalog.apply(seq, command)
+                    self._keep_info(old, None)
+                    self._keep_info(device.number, self.catalog.device(device.number))
+                self.columnar.forget_device(seq, old)
+                self._add_registers(seq, commands.DeleteDevice(old))
             case commands.PutDevice(device):
                 with self._infos_lock:
                     self.catalog.apply(seq, command)

@@ -98,8 +98,7 @@ class Fleet(ABC):
             InputError: a field is outside its limits, or the serial is taken.
         Durability: on disk on return.
         """
-        if type not in ("immutable", "mutable"):
-            raise InputError(f"type must be 'immutable' or 'mutable', not {type!r}")
+        check_type(type)
         if type == "mutable":
             chunk_period = chunk_retention = chunk_limit = None
             point_limit = REGISTERS_PER_DEVICE
@@ -331,7 +330,8 @@ class Fleet(ABC):
                 raise NotFoundError(f"the device has no parameter {parameter_id!r}")
             self.command(commands.DeleteParameter(number, parameter_id))
 
-    def _check_info(self, info: DeviceInfo) -> None:
+    def _check_info(self, info: DeviceInfo, *, instead_of: int | None = None) -> None:
+        """Raise InputError unless a device may be as this info says; it may take the serial of the one it takes the place of."""
         check_name(info.name, "name")
         if info.chunk_period not in (None, "day", "week", "month", "quarter"):
             raise InputError(f"chunk_period must be 'day', 'week', 'month', 'quarter' or None, not {info.chunk_period!r}")
@@ -343,8 +343,13 @@ class Fleet(ABC):
             raise InputError(f"a device has at most {TAGS_PER_DEVICE} tags, not {len(info.tags)}")
         if info.serial is not None:
             owner = self.catalog.by_serial(info.serial)
-            if owner is not None and owner.number != info.number:
+            if owner is not None and owner.number not in (info.number, instead_of):
                 raise InputError(f"the serial {info.serial!r} belongs to the device {owner.id}")
+
+
+def check_type(type: object) -> None:
+    if type not in ("immutable", "mutable"):
+        raise InputError(f"type must be 'immutable' or 'mutable', not {type!r}")
 
 
 def check_name(name: object, field: str) -> None:

@@ -268,6 +268,9 @@ class _Repairer:
                     known.add(info.number)
                 case commands.DeleteDevice(device):
                     deleted.add(device)
+                case commands.ConvertDevice(old, info):
+                    known.add(info.number)
+                    deleted.add(old)
         for device, points in orphans.items():
             if device not in deleted:
                 text = f"{points:,} points in the log of device {device}, whose creation is lost"

@@ -13,21 +13,35 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import msgspec
+
+from tsengine import commands
 from tsengine.capacity import DeviceState
 from tsengine.core import batch
 from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
-from tsengine.errors import NotFoundError, StorageError, TsengineError
-from tsengine.fleet import Fleet
-from tsengine.limits import BULK_POINTS, BULK_POINTS_PER_DEVICE, DEVICES_IN_MEMORY, LOAD_ROWS
+from tsengine.errors import InputError, NotFoundError, StorageError, TsengineError
+from tsengine.fleet import Fleet, check_type
+from tsengine.limits import (
+    BULK_POINTS,
+    BULK_POINTS_PER_DEVICE,
+    DEVICES_IN_MEMORY,
+    LOAD_ROWS,
+    POINTS_PER_CHUNK,
+    POINTS_PER_DEVICE,
+    REGISTERS_PER_DEVICE,
+)
 from tsengine.log import Log
 from tsengine.store.columnar import ColumnarStore, Targets
 from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
-from tsengine.types import DeviceInfo
+from tsengine.types import DeviceInfo, DeviceType, Period
 from tsengine.worker import Worker
+
+if TYPE_CHECKING:
+    from tsengine.device import Device
 
 STATES_FORGOTTEN_MAX = 64
 """Devices forgotten at a time when there are too many to be kept in memory: one look around serves that many new ones."""
@@ -53,6 +67,52 @@ class Writes(Fleet):
     @abstractmethod
     def info_of(self, number: int) -> DeviceInfo | None:
         """What the catalog knows of a device."""
+
+    def convert_device(
+        self,
+        device_id: str,
+        *,
+        type: DeviceType,
+        chunk_period: Period | None = "month",
+        chunk_retention: int | None = None,
+        chunk_limit: int | None = POINTS_PER_CHUNK,
+        point_limit: int | None = POINTS_PER_DEVICE,
+    ) -> Device:
+        """Change the type or the chunk period of an empty, inactive device and return it; id, tokens and parameters stay.
+
+        Args:
+            type, chunk_period, chunk_retention, chunk_limit, point_limit: as in `create_device`.
+
+        Raises:
+            NotFoundError: no such device. InputError: it is active or holds points, or a value is outside its limits.
+        Durability: on disk on return. The store's own number of the device changes: `Device` objects made before find it gone.
+        """
+        check_type(type)
+        if type == "mutable":
+            chunk_period = chunk_retention = chunk_limit = None
+            point_limit = REGISTERS_PER_DEVICE
+        with self._catalog_lock:
+            device = self.device(device_id)
+            info = device.info
+            if info.active:
+                raise InputError("The device is active; deactivate it before you convert it")
+            with self.locked_state(info.number):  # nothing is stored between the count and the command
+                if device.count():
+                    raise InputError("The device is not empty; only an empty device can be converted")
+                converted = msgspec.structs.replace(
+                    info,
+                    number=self.catalog.next_device_number(),
+                    type=type,
+                    chunk_period=chunk_period,
+                    chunk_retention=chunk_retention,
+                    chunk_limit=chunk_limit,
+                    point_limit=point_limit,
+                    updated_us=self.clock.now_us(),
+                )
+                self._check_info(converted, instead_of=info.number)
+                self.command(commands.ConvertDevice(info.number, converted))
+                self.forget_state(info.number)
+        return self.device_of(converted)
 
     def append_arrow(self, table: Any, *, sync: bool = True) -> int:
         """Append points of many devices; the schema of `Device.append_arrow` with a `device` column (ids or serials).

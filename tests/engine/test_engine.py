@@ -488,3 +488,45 @@ def test_authorization_tokens_are_found_by_secret_and_by_hash_until_they_expire(
         assert db.authorizations() == []
         with pytest.raises(InputError, match="permission"):
             db.create_authorization("gateway", permission="all")
+
+
+def test_only_an_empty_inactive_device_is_converted_and_keeps_its_tokens(tmp_path: Path) -> None:
+    with tsengine.open(tmp_path) as db:
+        device = db.create_device("device", type="mutable", serial="S1")
+        token = db.create_token(device.id, "Default").token
+        device.append("a", 1)
+        with pytest.raises(InputError, match="active"):
+            db.convert_device(device.id, type="immutable")
+        db.edit_device(device.id, active=False)
+        with pytest.raises(InputError, match="not empty"):
+            db.convert_device(device.id, type="immutable")
+        device.empty()
+        with pytest.raises(InputError, match="chunk_period"):
+            db.convert_device(device.id, type="immutable", chunk_period="year")
+        with pytest.raises(NotFoundError):
+            db.convert_device("nobody", type="immutable")
+        converted = db.convert_device(device.id, type="immutable", chunk_period="day", chunk_retention=3)
+        assert (converted.id, converted.info.serial, converted.info.chunk_period) == (device.id, "S1", "day")
+        converted.append("a", 2)
+        found = db.find_token(token)
+        assert found is not None and found.device == converted.number
+        with pytest.raises(NotFoundError):
+            device.append("a", 3)  # made before
+    with tsengine.open(tmp_path) as db:
+        assert [point.value for point in db.device("S1").points()] == [2]
+        assert db.check().is_sound
+
+
+def test_points_of_a_converted_device_that_are_replayed_do_not_reach_the_other_store(tmp_path: Path) -> None:
+    """After a kill the catalog may be ahead of the other stores: what it says of the device now is not what it was then."""
+    with tsengine.open(tmp_path / "data", durability="os") as db:
+        device = db.create_device("device", type="immutable")
+        device.append_many([{"variable": "a", "value": i} for i in range(100)])
+        device.empty()
+        db.edit_device(device.id, active=False)
+        converted = db.convert_device(device.id, type="mutable")
+        converted.append("b", 1)
+        shutil.copytree(tmp_path / "data", tmp_path / "copy")  # what a kill leaves behind
+    with tsengine.open(tmp_path / "copy") as db:
+        assert [(point.variable, point.value) for point in db.device(device.id).points()] == [("b", 1)]
+        assert db.check().is_sound

@@ -95,6 +95,7 @@ class EngineMachine(RuleBasedStateMachine):
     )
     def create(self, type: str, period: str | None, retention: int | None, chunk_limit: int | None) -> str:
         device = self.db.create_device("device", type=type, chunk_period=period, chunk_retention=retention, chunk_limit=chunk_limit)
+        self.db.create_token(device.id, "Default")
         is_columnar = type == "immutable"
         self.model[device.id] = ModelDevice(
             type, period if is_columnar else None, retention if is_columnar else None, chunk_limit if is_columnar else None
@@ -183,6 +184,33 @@ class EngineMachine(RuleBasedStateMachine):
         if device in self.model:
             self.db.device(device).empty()
             self.model[device].points = []
+
+    @rule(
+        device=devices,
+        type=st.sampled_from(["immutable", "mutable"]),
+        period=st.sampled_from(["day", "month", None]),
+        retention=st.sampled_from([None, 1]),
+        empty=st.booleans(),
+    )
+    def convert(self, device: str, type: str, period: str | None, retention: int | None, empty: bool) -> None:
+        model = self.model.get(device)
+        if model is None:
+            return
+        if empty:
+            self.db.device(device).empty()
+            model.points = []
+        self.db.edit_device(device, active=False)
+        if model.visible(self.clock.now_us()):
+            with pytest.raises(InputError, match="not empty"):
+                self.db.convert_device(device, type=type, chunk_period=period, chunk_retention=retention)
+        else:
+            tokens = [token.token for token in self.db.tokens(device)]
+            converted = self.db.convert_device(device, type=type, chunk_period=period, chunk_retention=retention)
+            assert (converted.id, converted.type) == (device, type)
+            assert [token.token for token in self.db.tokens(device)] == tokens
+            is_columnar = type == "immutable"
+            self.model[device] = ModelDevice(type, period if is_columnar else None, retention if is_columnar else None, 1_000_000)
+        self.db.edit_device(device, active=True)
 
     @rule(device=devices)
     def delete_device(self, device: str) -> None:

@@ -42,6 +42,16 @@ ACCOUNT_ROUTES = [
     ("POST", "/device/{id}/empty"),
     ("GET", "/device/{id}/chunk"),
     ("DELETE", "/device/{id}/chunk/1_2"),
+    ("POST", "/device/{id}/convert"),
+    ("GET", "/device/{id}/statistics"),
+    ("GET", "/tags/keys/device"),
+    ("GET", "/serviceauth"),
+    ("POST", "/serviceauth"),
+    ("DELETE", "/serviceauth/at00"),
+    ("GET", "/integration/network/resolve/S-1"),
+    ("GET", "/integration/network/resolve/S-1/at00"),
+    ("POST", "/integration/network/data"),
+    ("POST", "/integration/network/{id}/params"),
 ]
 
 

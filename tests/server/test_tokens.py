@@ -154,3 +154,18 @@ def test_wrong_parameters(server: Server, device: Made) -> None:
     assert put(server, device, {"id": "0" * 24, "key": "a", "value": "1"}).status == 404
     assert put(server, device, b"[").refusal == (400, "Malformed request syntax")
     assert listed(server, device) == []
+
+
+def test_the_last_use_of_a_token_is_listed(server: Server, device: Made) -> None:
+    path = f"/device/token/{device.id}"
+    create(server, device, name="unused")
+    query = {"fields": ["name", "last_authorization"], "orderBy": "last_authorization,desc"}
+    assert [row["last_authorization"] for row in server.call("GET", path, server.account, query=query).result] == [None, None]
+    server.send(device, {"variable": "a"})
+    used, unused = server.call("GET", path, server.account, query=query).result
+    assert (used["name"], unused) == ("Default", {"name": "unused", "last_authorization": None})
+    assert abs(datetime.fromisoformat(used["last_authorization"]) - datetime.now(UTC)) < timedelta(minutes=1)
+
+
+def test_a_token_body_may_name_what_the_cloud_knows_besides(server: Server, device: Made) -> None:
+    assert create(server, device, verification_code="x", middleware={"mqtt": True}).status == 201

@@ -7,6 +7,7 @@ import pytest
 
 from tsengine.commands import (
     Command,
+    ConvertDevice,
     DeleteDevice,
     DeleteParameter,
     DeleteToken,
@@ -83,6 +84,19 @@ def test_deleting_a_device_removes_its_tokens_and_parameters(tmp_path: Path) -> 
     assert catalog.device(1) is catalog.by_serial("a") is catalog.find_token("t1") is catalog.find_token("t2") is None
     assert (catalog.tokens(1), catalog.parameters(1)) == ([], [])
     assert (catalog.tokens(2), catalog.parameters(2)) == ([Token("t3", 2, "three")], [parameter])
+    assert catalog.check() == []
+
+
+def test_a_converted_device_keeps_its_names_tokens_and_parameters(tmp_path: Path) -> None:
+    old, new = device(1, serial="a"), device(3, serial="a", id=f"{1:024x}", type="immutable")
+    token, parameter = Token("t", 1, "one"), Parameter("1", "k", "v")
+    convert = ConvertDevice(1, new)
+    catalog = filled(tmp_path, PutDevice(old), PutDevice(device(2)), PutToken(token), PutParameters(1, (parameter,)), convert)
+    assert catalog.by_id(old.id) == catalog.by_serial("a") == catalog.device(3) == new
+    assert catalog.device(1) is None
+    assert catalog.find_token("t") == msgspec.structs.replace(token, device=3)
+    assert (catalog.tokens(1), catalog.parameters(1), catalog.parameters(3)) == ([], [], [parameter])
+    assert catalog.next_device_number() == 4
     assert catalog.check() == []
 
 

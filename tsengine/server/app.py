@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import devices, metrics, parameters, points, tokens
+from tsengine.server import devices, metrics, network, parameters, points, statistics, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -149,8 +149,10 @@ ROUTES: tuple[Route, ...] = (
     *metrics.ROUTES,
     *points.ROUTES,
     *devices.ROUTES,
+    *statistics.ROUTES,
     *parameters.ROUTES,
     *tokens.ROUTES,
+    *network.ROUTES,
 )
 
 

@@ -1,7 +1,8 @@
 """Who asks: the token in the headers, what kind it is and what it may do.
 
-Two kinds exist: the account token of this server, which manages devices, and device tokens, which reach the data of one
-device. Every failure gives the same answer, so that a guess learns nothing.
+Three kinds exist: the account token of this server, which manages devices; device tokens, which reach the data of one
+device; and authorization tokens, with which gateways reach the network routes of all devices. Every failure gives the same
+answer, so that a guess learns nothing.
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ RANKS = {
 }
 """Headers that may carry a token, and which wins when several do (smallest first)."""
 
+TOKENS_NOTED = 100_000
+"""Tokens whose last use is remembered, about 200 bytes each; beyond it all are forgotten."""
+
 SCHEME = b"bearer "
 
 
@@ -65,6 +69,16 @@ class Gate:
         self._engine = engine
         self._account_token = account_token.encode()
         self._devices: dict[int, AsyncDevice] = {}
+        self._used_us: dict[str, int] = {}
+
+    def last_used_us(self, token: Token) -> int | None:
+        """Return when a token last opened the gate, or None: not since the server started."""
+        return self._used_us.get(token.token)
+
+    def _note_use(self, token: Token) -> None:
+        if len(self._used_us) >= TOKENS_NOTED:
+            self._used_us.clear()
+        self._used_us[token.token] = self._engine.engine.clock.now_us()
 
     def is_account(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
         return hmac.compare_digest(token_of(headers).encode(), self._account_token)
@@ -90,6 +104,7 @@ class Gate:
         device = self._device(token.device)
         if device is None:
             raise denied()
+        self._note_use(token)
         return Caller(device, token)
 
     def device(self, headers: Iterable[tuple[bytes, bytes]], need: Need) -> AsyncDevice:
@@ -107,6 +122,27 @@ class Gate:
         token = self._engine.engine.find_token(token_of(headers))
         device = None if token is None else self._device(token.device)
         return None if device is None else device.id
+
+    def gateway(self, headers: Iterable[tuple[bytes, bytes]], other: str | None, need: Need) -> None:
+        """Let the account pass, and those who bring an authorization token, in a header or as the other one.
+
+        A gateway of TagoIO brings two, its network's and its account's. Here one is enough, but none may be wrong.
+
+        Raises:
+            Refusal: 401.
+        """
+        brought = [text for text in (token_of(headers), other) if text]
+        if not brought or not all(self._is_gateway(text, need) for text in brought):
+            raise denied()
+
+    def _is_gateway(self, text: str, need: Need) -> bool:
+        if hmac.compare_digest(text.encode(), self._account_token):
+            return True
+        token = self._engine.engine.find_authorization(text)
+        if token is None or token.permission not in ("full", need):
+            return False
+        self._note_use(token)
+        return True
 
     def _device(self, number: int) -> AsyncDevice | None:
         """Return a device by its number, without ever waiting: the event loop asks."""

@@ -57,6 +57,15 @@ class Account(msgspec.Struct, forbid_unknown_fields=True):
     ref_id: Id
 
 
+class Gateway(msgspec.Struct, forbid_unknown_fields=True):
+    """An authorization token, as GET /info shows it."""
+
+    name: str
+    type: Literal["network"]
+    permission: Literal["full", "read", "write"]
+    expire_time: str
+
+
 class Bucket(msgspec.Struct, forbid_unknown_fields=True):
     """Where a device's data lies: the device itself, under another name."""
 
@@ -111,6 +120,16 @@ class CreatedToken(msgspec.Struct, forbid_unknown_fields=True):
     expire_date: str
 
 
+class CreatedAuthorization(msgspec.Struct, forbid_unknown_fields=True):
+    """A new authorization token."""
+
+    name: str
+    token: str
+    permission: Literal["full", "read", "write"]
+    expire_time: str
+    expire_date: str
+
+
 class TokenRow(msgspec.Struct, forbid_unknown_fields=True):
     """A token in a list, with the fields that were asked for."""
 
@@ -123,6 +142,14 @@ class TokenRow(msgspec.Struct, forbid_unknown_fields=True):
     last_authorization: Instant | UnsetType | None = UNSET
     expire_time: str | UnsetType = UNSET
     created_at: Instant | UnsetType | None = UNSET
+
+
+class StatisticsRow(msgspec.Struct, forbid_unknown_fields=True):
+    """Points of the month so far, at the end of an hour, day or month."""
+
+    time: Instant
+    device_input: int
+    device_output: int
 
 
 class ChunkRow(msgspec.Struct, forbid_unknown_fields=True):

@@ -11,15 +11,16 @@ from tsengine.aio import AsyncDevice
 from tsengine.device import Device
 from tsengine.engine import Engine
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN, RETENTION_MAX, TAGS_PER_DEVICE
+from tsengine.server.auth import token_of
 from tsengine.server.dates import iso_ms_of
-from tsengine.server.described import LISTED_DEVICES, Account, ChunkRow, CreatedDevice, DeviceRow
-from tsengine.server.envelope import Refusal, wrong_body
+from tsengine.server.described import LISTED_DEVICES, Account, ChunkRow, CreatedDevice, DeviceRow, Gateway
+from tsengine.server.envelope import Refusal, route_not_found, wrong_body
 from tsengine.server.listing import device_filter, paged, picked
 from tsengine.server.parameters import merge
 from tsengine.server.queries import Arguments
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
-from tsengine.server.wire import DeviceBody, ParameterBody, decode_body
+from tsengine.server.wire import ConversionBody, DeviceBody, ParameterBody, decode_body
 from tsengine.types import Chunk, DeviceInfo, Parameter, Tag
 
 PROFILE_ID = "0" * 23 + "1"
@@ -36,6 +37,9 @@ SORTABLE = ("name", "id", "type", "visible", "active", "description", "created_a
 TIME_FIELDS = {"created_at": "created_us", "updated_at": "updated_us"}
 """Listed fields whose attribute has another name, because it is microseconds."""
 
+TAGGED_KINDS = ("device", "bucket", "dashboard", "action", "analysis", "tcore", "run_users", "secrets")
+"""What TagoIO gives tags to."""
+
 PROTECTION_TAG = "_deletion_protection"
 
 
@@ -50,6 +54,10 @@ class Info:
         if self._service.gate.is_account(headers):
             account = {"name": "Account", "type": "profile", "permission": "full", "expire_time": "never", "ref_id": PROFILE_ID}
             answer(resp, account)
+            return
+        if (token := self._service.engine.engine.find_authorization(token_of(headers))) is not None:
+            ends = iso_ms_of(token.expire_us) or "never"
+            answer(resp, {"name": token.name, "type": "network", "permission": token.permission, "expire_time": ends})
             return
         shown = await show(self._service, self._service.gate.caller(headers, None).device)
         del shown["bucket"]
@@ -145,6 +153,36 @@ class Empty:
         device = await self._service.device(device_id)
         await device.empty()
         answer(resp, "Data Successfully Removed")
+
+
+class Convert:
+    """/device/:id/convert: change type or chunks of an empty, inactive device; its tokens survive."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
+        self._service.gate.account(req.scope["headers"])
+        device = await self._service.device(device_id)
+        body = decode_body(await self._service.body(req), ConversionBody)
+        if not body.type:
+            raise wrong_body("type", "Required")
+        await self._service.engine.convert_device(device.id, **storage_fields(body))
+        answer(resp, "Device type/chunk was converted")
+
+
+class TagKeys:
+    """/tags/keys/:kind: the keys of all tags of devices, sorted; of a kind that this server does not have, none."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, kind: str) -> None:
+        self._service.gate.account(req.scope["headers"])
+        if kind not in TAGGED_KINDS:
+            raise route_not_found()
+        devices = await self._service.engine.devices() if kind == "device" else []
+        answer(resp, sorted({tag.key for device in devices for tag in device.info.tags}))
 
 
 class Chunks:
@@ -271,9 +309,18 @@ def creation_fields(body: DeviceBody) -> dict[str, Any]:
     """
     if body.name is UNSET:
         raise wrong_body("name", "Required")
+    return {"serial": None, **common_fields(body), **storage_fields(body)}
+
+
+def storage_fields(body: DeviceBody | ConversionBody) -> dict[str, Any]:
+    """Return type, chunk_period and chunk_retention as create_device and convert_device take them.
+
+    Raises:
+        Refusal: 400, naming the field.
+    """
     kind = body.type or "mutable"
     require_type(kind)
-    fields = {"serial": None, **common_fields(body), "type": kind}
+    fields: dict[str, Any] = {"type": kind}
     if kind == "immutable":
         if not body.chunk_period:
             raise wrong_body("chunk_period", "Required for immutable devices: day, week, month or quarter")
@@ -373,7 +420,10 @@ def replacement(items: list[ParameterBody], stored: list[Parameter]) -> list[Par
 
 ROUTES = (
     Route(
-        "/info", Info, "Devices", get=Call(summary="Show the device of the token, or the account", need="any", answer=(DeviceRow, Account))
+        "/info",
+        Info,
+        "Devices",
+        get=Call(summary="Show the device of the token, or the account", need="any", answer=(DeviceRow, Account, Gateway)),
     ),
     Route(
         "/device",
@@ -405,6 +455,18 @@ ROUTES = (
     ),
     Route("/bucket/{device_id}/data_amount", Amount, "Devices", get=Call(summary="The same, for old clients", need="account", answer=int)),
     Route("/device/{device_id}/empty", Empty, "Devices", post=Call(summary="Remove all points of a device", need="account")),
+    Route(
+        "/device/{device_id}/convert",
+        Convert,
+        "Devices",
+        post=Call(
+            summary="Change the type or the chunks of a device",
+            need="account",
+            text="Only an empty, inactive device; its tokens stay.",
+            body=ConversionBody,
+        ),
+    ),
+    Route("/tags/keys/{kind}", TagKeys, "Devices", get=Call(summary="List the keys of all tags", need="account", answer=list[str])),
     Route(
         "/device/{device_id}/chunk",
         Chunks,

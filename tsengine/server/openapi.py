@@ -20,6 +20,7 @@ SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "device write": [{"device": []}],
     "local": [{"account": []}, {}],
     "any": [{"device": []}, {"account": []}],
+    "gateway": [{"authorization": []}, {"account": []}],
 }
 
 STATUS_TEXTS = {
@@ -75,6 +76,7 @@ def document(routes: Iterable[Route]) -> bytes:
                 "securitySchemes": {
                     "account": {"type": "apiKey", "in": "header", "name": "account-token", "description": TOKEN_TEXTS["account"]},
                     "device": {"type": "apiKey", "in": "header", "name": "device-token", "description": "A token of a device."},
+                    "authorization": {"type": "apiKey", "in": "header", "name": "network-token", "description": "An authorization token."},
                 },
             },
         }

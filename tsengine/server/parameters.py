@@ -5,6 +5,7 @@ from __future__ import annotations
 import falcon.asgi
 from msgspec import UNSET
 
+from tsengine.aio import AsyncDevice
 from tsengine.ids import new_id
 from tsengine.limits import PARAMETERS_PER_DEVICE
 from tsengine.server.described import SENT
@@ -30,11 +31,7 @@ class DeviceParameters:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(device_id)
-        body = await self._service.body(req)
-        # A type error names the field in a list as `[1].key`, in a single object as `key`.
-        items = decode_body(body, list[ParameterBody]) if body.lstrip()[:1] == b"[" else [decode_body(body, ParameterBody)]
-        stored = await self._service.engine.parameters(device.id)
-        await self._service.engine.put_parameters(device.id, merge(items, stored))
+        await put_parameters(self._service, device, await self._service.body(req))
         answer(resp, "Params Successfully Updated", 201)
 
 
@@ -78,6 +75,14 @@ class OwnParameter:
                 answer(resp, "Params Successfully Updated")
                 return
         raise parameter_not_found()
+
+
+async def put_parameters(service: Service, device: AsyncDevice, body: bytes) -> None:
+    """Create or edit the parameters of a body, which is one object or a list of them."""
+    # A type error names the field in a list as `[1].key`, in a single object as `key`.
+    items = decode_body(body, list[ParameterBody]) if body.lstrip()[:1] == b"[" else [decode_body(body, ParameterBody)]
+    stored = await service.engine.parameters(device.id)
+    await service.engine.put_parameters(device.id, merge(items, stored))
 
 
 def parameter_not_found() -> Refusal:

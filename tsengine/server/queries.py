@@ -139,8 +139,8 @@ def parse_query(query_string: str, now_us: int) -> DataQuery:
     query = "default" if query == "defaultQ" else query
     if query not in QUERIES:
         raise wrong_query("query", f"query must be one of {', '.join(sorted(QUERIES))}")
-    zone = _zone(arguments)
-    start_us, end_us = (_date(arguments, name, now_us, zone) for name in ("start_date", "end_date"))
+    zone = zone_of(arguments)
+    start_us, end_us = (date_of(arguments, name, now_us, zone) for name in ("start_date", "end_date"))
     if query in NEEDS_START and start_us is None:
         raise Refusal(400, "start_date field is required")
     if query in ("avg", "sum") and start_us is not None:
@@ -186,7 +186,8 @@ def _check_range(query: str, start_us: int, end_us: int) -> None:
         raise Refusal(400, f"The maximum range for {query} is 1 month between start_end and end_date")
 
 
-def _zone(arguments: Arguments) -> tzinfo:
+def zone_of(arguments: Arguments) -> tzinfo:
+    """Return the time zone that a query names; UTC if it names none. Raises Refusal: 400."""
     name = arguments.one("timezone")
     if name is None:
         return UTC
@@ -196,7 +197,8 @@ def _zone(arguments: Arguments) -> tzinfo:
         raise wrong_query("timezone", f"timezone {name!r} is no IANA time zone, like Europe/Berlin") from None
 
 
-def _date(arguments: Arguments, name: str, now_us: int, zone: tzinfo) -> int | None:
+def date_of(arguments: Arguments, name: str, now_us: int, zone: tzinfo) -> int | None:
+    """Return the microseconds of a date of a query, or None when it is not given. Raises Refusal: 400."""
     text = arguments.one(name)
     if text is None:
         return None

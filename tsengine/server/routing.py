@@ -15,9 +15,9 @@ from tsengine.server.asgi import JSON
 
 METHODS = ("get", "post", "put", "delete")
 
-Need = Literal["none", "account", "device", "device read", "device write", "any", "local"]
-"""The token that a call needs: `device` is any token of a device, `any` that or the account's, `local` the
-account's or none from the machine itself."""
+Need = Literal["none", "account", "device", "device read", "device write", "any", "gateway", "local"]
+"""The token that a call needs: `device` is any token of a device, `any` that or the account's, `gateway` an authorization token that
+may write, or the account's, `local` the account's or none from the machine itself."""
 
 TOKEN_TEXTS: Mapping[str, str] = {
     "none": "No token.",
@@ -27,6 +27,7 @@ TOKEN_TEXTS: Mapping[str, str] = {
     "device write": "A device token with the permission full or write.",
     "local": "The account token, or none from the machine itself.",
     "any": "The account token, or any token of a device.",
+    "gateway": "An authorization token with the permission full or write, in a header or in the address, or the account token.",
 }
 
 

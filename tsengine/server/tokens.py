@@ -1,4 +1,4 @@
-"""Tokens of devices: create, list, delete, by the account."""
+"""Tokens of devices, and authorization tokens for gateways: create, list, delete, by the account."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import falcon.asgi
 from msgspec import UNSET
 
 from tsengine.errors import NotFoundError
+from tsengine.ids import AUTHORIZATION_PREFIX
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN
 from tsengine.server.dates import iso_ms_of, parse_instant
-from tsengine.server.described import PAGE, CreatedToken, TokenRow
+from tsengine.server.described import PAGE, CreatedAuthorization, CreatedToken, TokenRow
 from tsengine.server.devices import require_free_serial
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.listing import paged, picked, wildcard_fits
@@ -38,23 +39,10 @@ class Tokens:
         body = decode_body(await self._service.body(req), TokenBody)
         if body.device is UNSET:
             raise wrong_body("device", "Required")
-        if body.name is UNSET or not NAME_CHARS_MIN <= len(body.name) <= NAME_CHARS_MAX:
-            raise wrong_body("name", f"name must have {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters")
-        permission = body.permission or "full"
-        if permission not in PERMISSIONS:
-            raise wrong_body("permission", f"permission must be one of {', '.join(PERMISSIONS)}")
-        expire_us = expiry(body.expire_time, self._service.now_us())
+        made = fields_of(body, "full", self._service.now_us())
         device = await self._service.device(body.device)
         await require_free_serial(self._service, body.serie_number or None, device.id)
-        token = await self._service.engine.create_token(
-            device.id,
-            body.name,
-            permission=permission,
-            expire=None if expire_us is None else to_datetime(expire_us),
-            serial=body.serie_number or None,
-        )
-        ends = shown_expiry(token)
-        answer(resp, {"token": token.token, "permission": token.permission, "expire_time": ends, "expire_date": ends}, 201)
+        answer(resp, shown(await self._service.engine.create_token(device.id, **made, serial=body.serie_number or None)), 201)
 
 
 class OneToken:
@@ -66,24 +54,100 @@ class OneToken:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, key: str) -> None:
         self._service.gate.account(req.scope["headers"])
         device = await self._service.device(key)
-        arguments = Arguments(req.query_string)
-        wanted = {path[1]: values for path, values in arguments.nested.items() if path[0] == "filter" and path[1] in FILTERABLE}
-        tokens = [
-            token
-            for token in await self._service.engine.tokens(device.id)
-            if all(any(wildcard_fits(value, _field(token, name) or "") for value in values) for name, values in wanted.items())
-        ]
-        network = device.info.extra.get("network")
-        page = paged(tokens, arguments, _field, SORTABLE, "created_at,desc")
-        answer(resp, [picked(_row(token, device.id, network), arguments, DEFAULT_FIELDS) for token in page])
+        tokens = await self._service.engine.tokens(device.id)
+        owner = {"device_id": device.id, "network_id": device.info.extra.get("network")}
+        answer(resp, listed(self._service, tokens, owner, req.query_string))
 
     async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, key: str) -> None:
         self._service.gate.account(req.scope["headers"])
-        try:
-            await self._service.engine.delete_token(key)
-        except NotFoundError:
-            raise Refusal(404, "Token not found") from None
+        if key.startswith(AUTHORIZATION_PREFIX):
+            raise token_not_found()
+        await delete(self._service, key)
         answer(resp, "Token Successfully Removed")
+
+
+class Authorizations:
+    """/serviceauth: create and list authorization tokens."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        self._service.gate.account(req.scope["headers"])
+        answer(resp, listed(self._service, await self._service.engine.authorizations(), {}, req.query_string))
+
+    async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
+        self._service.gate.account(req.scope["headers"])
+        body = decode_body(await self._service.body(req), TokenBody)
+        token = await self._service.engine.create_authorization(**fields_of(body, "write", self._service.now_us()))
+        answer(resp, {"name": token.name, **shown(token)}, 201)
+
+
+class OneAuthorization:
+    """/serviceauth/:token: revoke one."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def on_delete(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, token: str) -> None:
+        self._service.gate.account(req.scope["headers"])
+        if not token.startswith(AUTHORIZATION_PREFIX):
+            raise token_not_found()
+        await delete(self._service, token)
+        answer(resp, "Token Successfully Removed")
+
+
+async def delete(service: Service, token: str) -> None:
+    """Revoke a token. Raises Refusal: 404."""
+    try:
+        await service.engine.delete_token(token)
+    except NotFoundError:
+        raise token_not_found() from None
+
+
+def token_not_found() -> Refusal:
+    return Refusal(404, "Token not found")
+
+
+def fields_of(body: TokenBody, permission: str, now_us: int) -> dict[str, Any]:
+    """Return name, permission and expiry of a token to be made.
+
+    Args:
+        permission: if the body names none.
+
+    Raises:
+        Refusal: 400, naming the field.
+    """
+    if body.name is UNSET or not NAME_CHARS_MIN <= len(body.name) <= NAME_CHARS_MAX:
+        raise wrong_body("name", f"name must have {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters")
+    permission = body.permission or permission
+    if permission not in PERMISSIONS:
+        raise wrong_body("permission", f"permission must be one of {', '.join(PERMISSIONS)}")
+    expire_us = expiry(body.expire_time, now_us)
+    return {"name": body.name, "permission": permission, "expire": None if expire_us is None else to_datetime(expire_us)}
+
+
+def shown(token: Token) -> dict[str, Any]:
+    """Return what the answer to creating a token shows of it."""
+    ends = shown_expiry(token)
+    return {"token": token.token, "permission": token.permission, "expire_time": ends, "expire_date": ends}
+
+
+def listed(service: Service, tokens: list[Token], owner: dict[str, Any], query_string: str) -> list[dict[str, Any]]:
+    """Return one page of the tokens that a query string asks for."""
+    arguments = Arguments(query_string)
+
+    def field(token: Token, name: str) -> Any:
+        return service.gate.last_used_us(token) if name == "last_authorization" else _field(token, name)
+
+    wanted = {path[1]: values for path, values in arguments.nested.items() if path[0] == "filter" and path[1] in FILTERABLE}
+    found = [
+        token
+        for token in tokens
+        if all(any(wildcard_fits(value, field(token, name) or "") for value in values) for name, values in wanted.items())
+    ]
+    page = paged(found, arguments, field, SORTABLE, "created_at,desc")
+    return [picked({**owner, **_row(token, service.gate.last_used_us(token))}, arguments, DEFAULT_FIELDS) for token in page]
 
 
 def expiry(text: str | None, now_us: int) -> int | None:
@@ -112,21 +176,17 @@ def _field(token: Token, name: str) -> Any:
             return token.expire_us
         case "serie_number":
             return token.serial
-        case "last_authorization":
-            return None
         case _:
             return getattr(token, name)
 
 
-def _row(token: Token, device_id: str, network: str | None) -> dict[str, Any]:
+def _row(token: Token, used_us: int | None) -> dict[str, Any]:
     return {
         "token": token.token,
-        "device_id": device_id,
-        "network_id": network,
         "name": token.name,
         "permission": token.permission,
         "serie_number": token.serial,
-        "last_authorization": None,
+        "last_authorization": iso_ms_of(used_us),
         "expire_time": shown_expiry(token),
         "created_at": iso_ms_of(token.created_us),
     }
@@ -148,4 +208,19 @@ ROUTES = (
         get=Call(summary="List the tokens of a device, by its id", need="account", query=LISTED_TOKENS, answer=list[TokenRow]),
         delete=Call(summary="Revoke a token at once", need="account"),
     ),
+    Route(
+        "/serviceauth",
+        Authorizations,
+        "Tokens",
+        get=Call(summary="List authorization tokens", need="account", query=LISTED_TOKENS, answer=list[TokenRow]),
+        post=Call(
+            summary="Create an authorization token, for gateways",
+            need="account",
+            text="Its permission is write unless another is named.",
+            body=TokenBody,
+            answer=CreatedAuthorization,
+            status=201,
+        ),
+    ),
+    Route("/serviceauth/{token}", OneAuthorization, "Tokens", delete=Call(summary="Revoke an authorization token", need="account")),
 )

@@ -78,6 +78,14 @@ class DeviceBody(msgspec.Struct):
     configuration_params: list[ParameterBody] | UnsetType | None = UNSET
 
 
+class ConversionBody(msgspec.Struct):
+    """What a device becomes."""
+
+    type: str | UnsetType | None = UNSET
+    chunk_period: str | UnsetType | None = UNSET
+    chunk_retention: int | float | str | UnsetType | None = UNSET
+
+
 class TokenBody(msgspec.Struct):
     device: str | UnsetType = UNSET
     name: str | UnsetType = UNSET

@@ -17,7 +17,16 @@ from typing import Any
 
 import msgspec
 
-from tsengine.commands import Command, DeleteDevice, DeleteParameter, DeleteToken, PutDevice, PutParameters, PutToken
+from tsengine.commands import (
+    Command,
+    ConvertDevice,
+    DeleteDevice,
+    DeleteParameter,
+    DeleteToken,
+    PutDevice,
+    PutParameters,
+    PutToken,
+)
 from tsengine.errors import InputError
 from tsengine.ids import AUTHORIZATION_PREFIX
 from tsengine.store.environment import Environment, Transaction
@@ -110,6 +119,8 @@ class Catalog:
                 self._put_device(txn, command.device)
             case DeleteDevice():
                 self._delete_device(txn, command.device)
+            case ConvertDevice():
+                self._convert_device(txn, command.old, command.device)
             case PutToken():
                 self._put_token(txn, command.token)
             case DeleteToken():
@@ -144,6 +155,15 @@ class Catalog:
         for digest in self._digests(txn, key):
             self._delete_token(txn, digest)
         txn.delete(key, db=self._parameters)
+
+    def _convert_device(self, txn: Transaction, number: int, info: DeviceInfo) -> None:
+        tokens = [_decode_token(txn.get(digest, b"", db=self._tokens)) for digest in self._digests(txn, _key(number))]
+        parameters = self._load_parameters(txn, number)
+        self._delete_device(txn, number)
+        self._put_device(txn, info)
+        for token in tokens:
+            self._put_token(txn, msgspec.structs.replace(token, device=info.number))
+        self._store_parameters(txn, info.number, parameters)
 
     def _forget_names(self, txn: Transaction, key: bytes, info: DeviceInfo) -> None:
         txn.delete(info.id.encode(), db=self._ids)
