@@ -158,7 +158,9 @@ def make_devices(folder: Path) -> list[Made]:
     """Create a store with devices that have no limit of points, which over HTTP all have."""
     with tsengine.open(folder) as engine:
         devices = [
-            engine.create_device(f"device {n}", type="immutable", chunk_period="month", chunk_retention=2, chunk_limit=None, point_limit=None)
+            engine.create_device(
+                f"device {n}", type="immutable", chunk_period="month", chunk_retention=2, chunk_limit=None, point_limit=None
+            )
             for n in range(DEVICES)
         ]
         return [Made(device.id, engine.create_token(device.id, "Default").token) for device in devices]
@@ -292,7 +294,9 @@ def number(value: float) -> str:
 
 def bench(seconds: int, only: str) -> None:
     """Print the table."""
-    print(f"\nServer on one core, durability sync; wrk on another, {CONNECTIONS} connections, {seconds:g} s a row; {os.cpu_count()} cores\n")
+    print(
+        f"\nServer on one core, durability sync; wrk on another, {CONNECTIONS} connections, {seconds:g} s a row; {os.cpu_count()} cores\n"
+    )
     print("| request | requests/s | points/s | goal | p50 / p99 ms | server cores | CPU µs/request | RSS MiB |")
     print("| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |", flush=True)
     with tempfile.TemporaryDirectory() as name:
