@@ -25,9 +25,11 @@ from tsengine.types import DeviceInfo, Point
 READ_THREADS = 4
 """Threads for reads and changes that may block: a few, so that one long scan does not hold up short ones."""
 
-
-QUEUE_BYTES = 16 << 20
+QUEUE_BYTES = 64 << 20
 """Records that may wait for room in memory or in the log, bytes; beyond it BusyError at once."""
+
+Done = Callable[[TsengineError | None], None]
+"""What is told, on the event loop, how a write ended: None = it is durable and readable."""
 
 
 class AsyncEngine:
@@ -41,21 +43,45 @@ class AsyncEngine:
         self.engine = engine
         self._loop = asyncio.get_running_loop()
         self._pool = ThreadPoolExecutor(READ_THREADS, thread_name_prefix="tsengine-read")
-        self._waiting: deque[tuple[int, int, asyncio.Future[None]]] = deque()  # (log sequence, device, who waits)
+        self._waiting: deque[tuple[int, int, Done]] = deque()  # (log sequence, device, who waits)
+        self._is_nudging = False
+        self._all_done: asyncio.Future[None] | None = None  # for `close`
         self._queued_bytes = 0  # of records that wait for room
         self._room: asyncio.Task[None] | None = None
         engine.log.add_listener(self._committed)
 
     async def write(self, number: int, record: bytes) -> None:
         """Store a batch of one device; see Engine.write. Durable and readable on return."""
-        while not self.engine.is_ready(number):
-            await self._make_ready(number, record)
-        seq = self.engine.stage(number, record)
-        self.engine.log.nudge()
         future = self._loop.create_future()
-        self._waiting.append((seq, number, future))
-        self._resolve()  # the group may have been committed before anyone was seen waiting
+        while not self.write_soon(number, record, partial(_end, future)):
+            await self._make_ready(number, record)
         await future
+
+    def write_soon(self, number: int, record: bytes, done: Done) -> bool:
+        """Stage a batch as `write` does, and have `done` called when its group is committed or failed.
+
+        Returns:
+            False if that has to wait for room or for the device's state: nothing was staged, `write` waits for it.
+
+        Raises:
+            as Engine.stage; `done` is not called.
+        """
+        if not self.engine.is_ready(number):
+            return False
+        self._waiting.append((self.engine.stage(number, record), number, done))
+        if not self._is_nudging:
+            self._is_nudging = True
+            self._loop.call_soon(self._nudge)
+        return True
+
+    def _nudge(self) -> None:
+        """Have one group made of all that was staged by callbacks of the same turn of the loop."""
+        self._is_nudging = False
+        try:
+            self.engine.log.nudge()
+        except TsengineError:  # who waits is told by _resolve
+            pass
+        self._resolve()  # the group may have been committed before anyone was seen waiting
 
     async def _make_ready(self, number: int, record: bytes) -> None:
         """Load the device's state, and wait for room together with all others who do: in one thread, so that reads have the rest.
@@ -88,19 +114,20 @@ class AsyncEngine:
 
     def _resolve(self) -> None:
         """Wake everyone whose group is done; they wait in the order of the log."""
-        is_done = self.engine.log.is_done
-        while self._waiting:
-            seq, number, future = self._waiting[0]
+        is_done, waiting = self.engine.log.is_done, self._waiting
+        while waiting:
+            seq, number, done = waiting[0]
+            failure: TsengineError | None = None
             try:
                 if not is_done(seq):
                     return
-                if not future.done():
-                    future.set_result(None)
             except TsengineError as error:
+                failure = error
                 self.engine.forget_state(number)
-                if not future.done():
-                    future.set_exception(error)
-            self._waiting.popleft()
+            waiting.popleft()
+            done(failure)
+        if self._all_done is not None and not self._all_done.done():
+            self._all_done.set_result(None)
 
     async def run(self, work: Callable[..., Any], *args: Any, **options: Any) -> Any:
         """Run blocking work of the engine in a thread."""
@@ -124,8 +151,9 @@ class AsyncEngine:
 
     async def close(self) -> None:
         """Wait for writes on their way, then close the engine."""
-        while self._waiting:
-            await asyncio.wait([future for _, _, future in self._waiting])
+        if self._waiting:
+            self._all_done = self._loop.create_future()
+            await self._all_done
         self.engine.log.remove_listener(self._committed)
         await self.run(self.engine.close)
         self._pool.shutdown()
@@ -185,6 +213,16 @@ class AsyncDevice:
     def __getattr__(self, name: str) -> Any:
         """Every other method of Device, awaitable."""
         return awaitable(self._engine, getattr(self.device, name), name)
+
+
+def _end(future: asyncio.Future[None], error: TsengineError | None) -> None:
+    """Wake whoever awaits a write, unless it was cancelled."""
+    if future.done():
+        return
+    if error is None:
+        future.set_result(None)
+    else:
+        future.set_exception(error)
 
 
 def awaitable(engine: AsyncEngine, method: Any, name: str) -> Any:

@@ -43,6 +43,18 @@ LOAD_ROWS = 8_388_608
 BODY_BYTES = 10 * 1024 * 1024
 """Largest HTTP request body, bytes; `tsengine serve --max-body` changes it."""
 
+HEAD_BYTES = 64 * 1024
+"""Largest line and headers of an HTTP request, bytes; neither uvicorn nor its parser has a limit of its own."""
+
+CONNECTIONS = 16_384
+"""Most open HTTP connections, as far as the process may open files; an idle one takes some kilobytes."""
+
+STALLED_S = 20
+"""How long a client may keep the server waiting in the middle of a request or an answer, seconds."""
+
+IDLE_S = 75
+"""How long a connection may be silent between requests: longer than a minute, so that a device that sends once a minute keeps it."""
+
 MEMORY_MB = 256
 """Default memory for points that are not sealed yet, all devices together, MiB."""
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data
-from tsengine.limits import BODY_BYTES, MEMORY_MB
+from tsengine.limits import BODY_BYTES, CONNECTIONS, HEAD_BYTES, IDLE_S, MEMORY_MB, STALLED_S
 
 EXAMPLE = "Example: tsengine serve --data ./data --host 0.0.0.0 --port 8080"
 
@@ -30,6 +30,13 @@ def serve(
     ] = Durability.SYNC,
     memory_mb: Annotated[int, typer.Option(min=1, help="Memory for points that are not sealed yet, MiB.")] = MEMORY_MB,
     max_body: Annotated[int, typer.Option(min=1, help="Largest request body, bytes.")] = BODY_BYTES,
+    max_head: Annotated[int, typer.Option(min=1024, help="Largest line and headers of a request, bytes.")] = HEAD_BYTES,
+    max_connections: Annotated[int, typer.Option(min=1, help="Open connections at a time; others get 503.")] = CONNECTIONS,
+    header_timeout: Annotated[float, typer.Option(min=0.1, help="Longest time for the head of a request to arrive, s.")] = STALLED_S,
+    body_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest wait for a body's next piece to arrive, or for an answer to be read, s.")
+    ] = STALLED_S,
+    idle_timeout: Annotated[float, typer.Option(min=0.1, help="How long a connection may be silent between requests, s.")] = IDLE_S,
     access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
@@ -44,5 +51,17 @@ def serve(
     except ImportError as error:
         typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
         raise typer.Exit(1) from None
-    settings = Settings(host=host, port=port, max_body=max_body, access_log=access_log, tls_cert=tls_cert, tls_key=tls_key)
+    settings = Settings(
+        host=host,
+        port=port,
+        max_body=max_body,
+        max_head=max_head,
+        max_connections=max_connections,
+        header_timeout=header_timeout,
+        body_timeout=body_timeout,
+        idle_timeout=idle_timeout,
+        access_log=access_log,
+        tls_cert=tls_cert,
+        tls_key=tls_key,
+    )
     run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

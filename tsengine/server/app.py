@@ -59,8 +59,8 @@ class App:
     def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings = DEFAULTS) -> None:
         words = {part for route in ROUTES for part in route.path.split("/") if not part.startswith("{")}
         self._log = RequestLog(settings.access_log, words) if settings.access_log else None
-        self._service = Service(engine, account_token, settings, self._log)
-        self._routes = routes(self._service)
+        self.service = Service(engine, account_token, settings, self._log)
+        self._routes = routes(self.service)
 
     def close(self) -> None:
         """Write what is left of the access log."""
@@ -93,14 +93,14 @@ class App:
         finally:
             route = scope.get("route", OTHER_ROUTE)
             seconds = perf_counter() - began_s
-            self._service.finished(scope["method"], route, scope["path"], scope["headers"], status, sent_bytes, seconds, request_id)
+            self.service.finished(scope["method"], route, scope["path"], scope["headers"], status, sent_bytes, seconds, request_id)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["http_version"] not in HTTP_VERSIONS:
             raise Refusal(400, f"HTTP/{scope['http_version']} is not spoken here; use HTTP/1.1")
         if scope["method"] == "POST" and scope["path"] == "/data":
             scope["route"] = "/data"
-            await post_data(scope, receive, send, self._service)
+            await post_data(scope, receive, send, self.service)
         elif scope["method"] == "OPTIONS":
             await reply(send, PREFLIGHT)
         else:

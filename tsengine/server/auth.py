@@ -145,9 +145,8 @@ class Gate:
         return True
 
     def _device(self, number: int) -> AsyncDevice | None:
-        """Return a device by its number, without ever waiting: the event loop asks."""
-        engine = self._engine.engine
-        info = engine.state(number).info if engine.is_ready(number) else engine.catalog.device(number)
+        """Return a device by its number."""
+        info = self._engine.engine.info_of(number)
         if info is None:
             self._devices.pop(number, None)
             return None

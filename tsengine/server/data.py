@@ -13,6 +13,8 @@ from tsengine.server.envelope import JSON_HEADERS, Answer
 from tsengine.server.sending import store
 from tsengine.server.service import Service
 
+PATH = b"/data"
+
 
 async def post_data(scope: Scope, receive: Receive, send: Send, service: Service) -> None:
     """Answer POST /data."""

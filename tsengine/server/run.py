@@ -6,8 +6,10 @@ closes the engine. What was acknowledged is on disk anyway; what was not acknowl
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -15,18 +17,18 @@ import ssl
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+import msgspec
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 import tsengine
 from tsengine.aio import AsyncEngine
 from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability
 from tsengine.server.app import App
-from tsengine.server.envelope import Refusal, failure
+from tsengine.server.protocol import Protocol
 from tsengine.server.settings import Settings
 
 logger = logging.getLogger("tsengine.server")
@@ -40,45 +42,12 @@ SAMPLE_RETENTION_MONTHS = 12
 
 DEFAULTS = Settings()
 
-KEEP_ALIVE_S = 75
-"""Longer than a minute, so that a device that sends once a minute keeps its connection."""
-HEAD_BYTES = 64 * 1024
-"""Most bytes of a request's line and headers; neither uvicorn nor its parser has a limit of its own."""
 STOP_S = 8
 """How long a stop waits for running requests; less than the 10 s after which container runtimes kill."""
-
-
-class Protocol(HttpToolsProtocol):
-    """uvicorn's HTTP/1.1 protocol, with a limit for the head of a request, and JSON also for what is no HTTP."""
-
-    _head_bytes = 0
-    _is_in_head = True
-
-    def data_received(self, data: bytes) -> None:
-        was_in_head = self._is_in_head
-        super().data_received(data)
-        if was_in_head and self._is_in_head:  # a head that began in these bytes, after a body, is counted from the next on
-            self._head_bytes += len(data)
-            if self._head_bytes > HEAD_BYTES and not self.transport.is_closing():
-                self._refuse("431 Request Header Fields Too Large", f"The head of a request has at most {HEAD_BYTES} bytes")
-
-    def on_message_begin(self) -> None:
-        self._is_in_head = True
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._is_in_head = False
-        self._head_bytes = 0
-        super().on_headers_complete()
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse("400 Bad Request", msg)
-
-    def _refuse(self, status: str, message: str) -> None:
-        body = failure(Refusal(400, message)).body
-        head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
-        self.transport.write(head.encode() + body)
-        self.transport.close()
+TICKS_PER_S = 10
+"""How often uvicorn calls `on_tick`."""
+FILES_KEPT = 256
+"""Open files that the connections leave to the store and the rest."""
 
 
 class Server(uvicorn.Server):
@@ -96,6 +65,13 @@ class Server(uvicorn.Server):
         if not self.config.is_ssl and not ip_address(host).is_loopback:
             logger.warning("%s is open to the network without TLS: tokens and data can be read on the way (--tls-cert, --tls-key)", url)
         print(self._greeting.replace("URL", url), f"tsengine listens on {url}", sep="", flush=True)
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_S == 0:
+            now_s = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                cast(Protocol, connection).check_time(now_s)
+        return await super().on_tick(counter)
 
 
 def serve(
@@ -129,7 +105,7 @@ def serve(
         # would then end the process before the engine is closed.
         signal.signal(signal.SIGTERM, _exit)
         signal.signal(signal.SIGINT, _exit)
-        uvloop.run(_run(engine, token, greeting, settings))
+        uvloop.run(_run(engine, token, greeting, within_files(settings)))
 
 
 async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Settings) -> None:
@@ -149,7 +125,6 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
             ssl_keyfile=settings.tls_key or None,
             server_header=False,
             proxy_headers=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
             timeout_graceful_shutdown=STOP_S,
         )
         await Server(config, greeting).serve()
@@ -184,6 +159,16 @@ def check_tls(settings: Settings) -> None:
         raise tsengine.InputError(
             f"{settings.tls_cert} and {settings.tls_key} are not a PEM certificate and its key without a password ({error.reason or error})"
         ) from None
+
+
+def within_files(settings: Settings) -> Settings:
+    """Let the process open as many files as it may, and return the settings with no more connections than that allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        settings = msgspec.structs.replace(settings, max_connections=max(1, min(settings.max_connections, hard - FILES_KEPT)))
+    return settings
 
 
 def account_token(folder: Path) -> tuple[str, str]:

@@ -75,6 +75,10 @@ class Service:
         self.traffic.errors[error_kind(error)] += 1
         return failure(error, request_id)
 
+    def is_plain(self, device: AsyncDevice) -> bool:
+        """Whether what is sent to this device is stored as it came: if not, POST /data takes the long way through `sending.store`."""
+        return True
+
     def forget(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device."""
         self._last_input_us.pop(device_id, None)

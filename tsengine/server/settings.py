@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tsengine.limits import BODY_BYTES
+from tsengine.limits import BODY_BYTES, CONNECTIONS, HEAD_BYTES, IDLE_S, STALLED_S
 
 HOST, PORT = "127.0.0.1", 8080
 
@@ -17,6 +17,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         max_body: largest request body, bytes.
         access_log: file that gets a JSON line for each request, or "-" for standard error; "" = none.
         tls_cert, tls_key: files of the certificate (with its chain) and its key, PEM; "" = plain HTTP.
+        max_head: largest line and headers of a request, bytes.
+        max_connections: open at a time, as far as the process may open files; who comes beyond that gets 503.
+        header_timeout: the head of a request has to arrive within so many seconds, else 408.
+        body_timeout: a body's next piece has to arrive, or an answer's to be read, within so many seconds, else 408.
+        idle_timeout: how long a connection may be silent between requests, seconds.
     """
 
     host: str = HOST
@@ -25,3 +30,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     access_log: str = ""
     tls_cert: str = ""
     tls_key: str = ""
+    max_head: int = HEAD_BYTES
+    max_connections: int = CONNECTIONS
+    header_timeout: float = STALLED_S
+    body_timeout: float = STALLED_S
+    idle_timeout: float = IDLE_S

@@ -40,6 +40,9 @@ ID_BYTES_MAX = 64
 _KEY_NEXT_DEVICE = b"next_device"
 _ORDERS = ("number", "id", "name", "type", "serial", "active", "visible", "description", "created_us", "updated_us")
 
+TOKENS_KNOWN_MAX = 65_536
+"""Tokens kept in memory after they were found, about 0.5 kB each."""
+
 _encode = msgspec.msgpack.Encoder().encode
 _decode_device = msgspec.msgpack.Decoder(DeviceInfo).decode
 _decode_token = msgspec.msgpack.Decoder(Token).decode
@@ -72,6 +75,7 @@ class Catalog:
         self._tokens = self._environment.database("tokens")
         self._device_tokens = self._environment.database("device_tokens")
         self._parameters = self._environment.database("parameters")
+        self._known_tokens: dict[str, Token] = {}  # replaced, never changed, by a change of the catalog
 
     @property
     def applied_seq(self) -> int:
@@ -102,6 +106,7 @@ class Catalog:
             self._environment.put_applied(txn, applied)
 
         self._environment.write(work)
+        self._known_tokens = {}
 
     def sync(self, seq: int = 0) -> None:
         """Make everything applied durable, so that the log may be trimmed up to `applied_seq`.
@@ -288,8 +293,13 @@ class Catalog:
         """Return the token with this text, expired or not.
 
         The key is the SHA-256 of the text, so the time of the lookup tells nothing of other tokens, and the final
-        comparison with the stored text takes the same time wherever they differ.
+        comparison with the stored text takes the same time wherever they differ. Tokens that were found are remembered until
+        the catalog changes, by their keyed hash, which tells as little.
         """
+        known = self._known_tokens  # taken before the look: what was read before a change must not be kept after it
+        token = known.get(text)
+        if token is not None:
+            return token
         from hmac import compare_digest  # it costs more than opening a store, and embedders have no tokens
 
         raw = text.encode("utf-8", "surrogatepass")
@@ -297,7 +307,12 @@ class Catalog:
         if stored is None:
             return None
         token = _decode_token(stored)
-        return token if compare_digest(token.token.encode("utf-8", "surrogatepass"), raw) else None
+        if not compare_digest(token.token.encode("utf-8", "surrogatepass"), raw):
+            return None
+        if len(known) >= TOKENS_KNOWN_MAX:
+            known.clear()
+        known[text] = token
+        return token
 
     def find_hashed(self, start: bytes) -> list[Token]:
         """Return the tokens whose hash begins with these bytes, expired or not; see `_token_digest`."""
@@ -330,6 +345,7 @@ class Catalog:
         Durability: on disk on return.
         """
         lost = self._environment.write(self._rebuild)
+        self._known_tokens = {}
         self._environment.sync()
         return lost
 

@@ -1,0 +1,369 @@
+"""The HTTP server under load: requests a second, latency, CPU and memory of a real server process, beside the goals.
+
+The server runs pinned to one core with durability `sync`; wrk drives it from another one over 64 keep-alive connections, with the tokens
+of 64 devices in turn. Every answer is checked once before it is timed, and the number of stored points afterwards. `--soak MINUTES` opens
+idle connections instead, posts over some more, and prints what memory does meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import http.client
+import io
+import json
+import os
+import re
+import resource
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+
+import tsengine
+
+CONNECTIONS = 64
+SECONDS, WARM_SECONDS = 4, 1
+ARROW = "application/vnd.apache.arrow.stream"
+TIMEOUT_S = 30
+FILES_LEFT = 200
+"""Descriptors that the soak leaves to everything but its connections."""
+
+DEVICES = 64
+
+SCRIPT = """
+local requests, turn = {}, 0
+init = function(args)
+    for i, token in ipairs(tokens) do
+        wrk.headers["token"] = token
+        requests[i] = wrk.format()
+    end
+end
+request = function()
+    turn = turn % #requests + 1
+    return requests[turn]
+end
+done = function(summary, latency, requests)
+    local errors = summary.errors
+    io.write(string.format("answers %d us %d refused %d broken %d p50 %d p99 %d\\n", summary.requests, summary.duration,
+        errors.status, errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)))
+end
+"""
+"""Which request wrk sends next, and what it prints at the end."""
+
+
+class Row(NamedTuple):
+    """One kind of request.
+
+    Attributes:
+        points: stored by a POST, or rows of the answer to a GET.
+        goal: requests/s for single points and GETs, else points/s.
+        p99_ms: largest 99th percentile of latency.
+    """
+
+    name: str
+    method: str
+    path: str
+    content_type: str
+    body: bytes
+    points: int
+    goal: float | None = None
+    p99_ms: float | None = None
+
+    @property
+    def is_counted_in_points(self) -> bool:
+        return self.method == "POST" and self.points > 1
+
+
+def items(count: int) -> list[dict[str, Any]]:
+    """Return points as a device sends them: a temperature a second, in the order of time."""
+    return [{"variable": "temperature", "value": 20 + n % 100 / 10, "unit": "C", "time": time_text(n)} for n in range(count)]
+
+
+def time_text(n: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time_ms(n) // 1000))
+
+
+def time_ms(n: int) -> int:
+    return (START_S + n) * 1000
+
+
+START_S = int(time.time()) // 3600 * 3600 - 20_000
+
+
+def columnar(count: int) -> bytes:
+    """Return points of one variable as arrays."""
+    rows = items(count)
+    body = {"variable": "temperature", "unit": "C", "time": [time_ms(n) for n in range(count)], "value": [row["value"] for row in rows]}
+    return msgspec.json.encode(body)
+
+
+def arrow(count: int) -> bytes:
+    import pyarrow as pa
+
+    values = pa.array([row["value"] for row in items(count)], pa.float64())
+    table = pa.table(
+        {
+            "variable": pa.array(["temperature"] * count).dictionary_encode(),
+            "time": pa.array([time_ms(n) for n in range(count)], pa.timestamp("ms")),
+            "value": values,
+            "unit": pa.array(["C"] * count).dictionary_encode(),
+        }
+    )
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+def rows() -> list[Row]:
+    """Return everything that is timed, in the order in which it is."""
+    found = [
+        Row(f"POST {count:,} {'point' if count == 1 else 'points'}", "POST", "/data", "application/json", body, count, goal, p99_ms)
+        for count, goal, p99_ms, body in (
+            (1, 35_000, 6.0, msgspec.json.encode([{key: value for key, value in items(1)[0].items() if key != "time"}])),
+            (10, 250_000, None, msgspec.json.encode(items(10))),
+            (1_000, 2.5e6, None, msgspec.json.encode(items(1_000))),
+        )
+    ]
+    kinds: list[tuple[str, str, Callable[[int], bytes], float | None]] = [
+        ("columnar JSON", "application/json", columnar, 8e6),
+        ("MessagePack", "application/msgpack", lambda count: msgspec.msgpack.encode(items(count)), None),
+        ("Arrow", ARROW, arrow, 15e6),
+    ]
+    for name, content_type, encode, goal in kinds:
+        for count in (1_000, 10_000):
+            found.append(Row(f"POST {count:,} points, {name}", "POST", "/data", content_type, encode(count), count, goal))
+    found.append(Row("GET last value", "GET", "/data?variables=temperature&query=last_value", "", b"", 1, 25_000))
+    found.append(Row("GET newest 100", "GET", "/data?variables=temperature&qty=100", "", b"", 100, 8_000))
+    found.append(Row("GET /health (all of the way but the store)", "GET", "/health", "", b"", 0))
+    return found
+
+
+class Made(NamedTuple):
+    """A device and its token."""
+
+    id: str
+    token: str
+
+
+def make_devices(folder: Path) -> list[Made]:
+    """Create a store with devices that have no limit of points, which over HTTP all have."""
+    with tsengine.open(folder) as engine:
+        devices = [
+            engine.create_device(
+                f"device {n}", type="immutable", chunk_period="month", chunk_retention=2, chunk_limit=None, point_limit=None
+            )
+            for n in range(DEVICES)
+        ]
+        return [Made(device.id, engine.create_token(device.id, "Default").token) for device in devices]
+
+
+class Server:
+    """A server process on a core of its own."""
+
+    def __init__(self, folder: Path, core: int, *options: str) -> None:
+        command = [sys.executable, "-m", "tsengine", "serve", "--data", str(folder), "--port", "0", *options]
+        self.process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, preexec_fn=lambda: os.sched_setaffinity(0, {core}), cwd=Path(__file__).parents[1]
+        )
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            if line.startswith("account token: "):
+                self.account = line.split()[2]
+            if line.startswith("tsengine listens on "):
+                self.url = line.split()[-1]
+                break
+        else:
+            raise SystemExit("the server did not start")
+        self.host, self.port = re.sub("^http://", "", self.url).rsplit(":", 1)
+
+    def connect(self) -> http.client.HTTPConnection:
+        return http.client.HTTPConnection(self.host, int(self.port), timeout=TIMEOUT_S)
+
+    def call(self, method: str, path: str, token: str, body: bytes = b"", content_type: str = "application/json") -> tuple[int, Any]:
+        connection = self.connect()
+        headers = {"token": token, "content-type": content_type} if body else {"token": token}
+        connection.request(method, path, body or None, headers)
+        response = connection.getresponse()
+        answer = response.status, json.loads(response.read())
+        connection.close()
+        return answer
+
+    def amount(self, devices: list[Made]) -> int:
+        """Return how many points the devices hold."""
+        count = 0
+        for device in devices:
+            status, answer = self.call("GET", f"/device/{device.id}/data_amount", self.account)
+            assert status == 200, answer
+            count += int(answer["result"])
+        return count
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def resident_bytes(self) -> int:
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return next(int(line.split()[1]) * 1024 for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        assert self.process.wait(TIMEOUT_S) == 0, "the server did not stop well"
+
+
+class Measured(NamedTuple):
+    answers: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+def script_of(row: Row, devices: list[Made], folder: Path) -> Path:
+    """Write the request as a script of wrk."""
+    body, script = folder / "body", folder / "request.lua"
+    body.write_bytes(row.body)
+    lines = [f'wrk.method = "{row.method}"', "tokens = {" + ", ".join(f'"{device.token}"' for device in devices) + "}"]
+    if row.body:
+        lines += [f'wrk.headers["content-type"] = "{row.content_type}"', f'wrk.body = io.open("{body}", "rb"):read("*a")']
+    script.write_text("\n".join(lines) + SCRIPT)
+    return script
+
+
+def load(url: str, script: Path, core: int, seconds: int, connections: int = CONNECTIONS) -> Measured:
+    """Run wrk; every answer must be a success."""
+    command = ["taskset", "-c", str(core), "wrk", "-t1", "--timeout", "30s", f"-c{connections}", f"-d{seconds}s", "-s", str(script), url]
+    out = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    found = re.search(r"answers (\d+) us (\d+) refused (\d+) broken (\d+) p50 (\d+) p99 (\d+)", out)
+    assert found is not None, out
+    answers, us, refused, broken, p50_us, p99_us = map(int, found.groups())
+    assert answers and not refused and not broken, out
+    return Measured(answers, us / 1e6, p50_us / 1e3, p99_us / 1e3)
+
+
+def problem_of(server: Server, row: Row, token: str) -> str | None:
+    """Return what is wrong with the answer to one such request, or None."""
+    status, answer = server.call(row.method, row.path, token, row.body, row.content_type)
+    if status != 200:
+        return f"{status} {answer['message']}"
+    if row.method == "POST":
+        return None if answer["result"] == f"{row.points} Data Added" else f"the answer is {answer['result']}"
+    if row.points and len(answer["result"]) != row.points:
+        return f"{len(answer['result'])} rows instead of {row.points}"
+    return None
+
+
+def measure(server: Server, row: Row, devices: list[Made], core: int, seconds: int, folder: Path) -> str:
+    """Return the line of the table."""
+    problem = problem_of(server, row, devices[0].token)
+    if problem is not None:
+        return f"| {row.name} | not supported: {problem[:80]} | | | | | | |"
+    script, url = script_of(row, devices, folder), server.url + row.path
+    load(url, script, core, WARM_SECONDS)
+    before, cpu = server.amount(devices), server.cpu_seconds()
+    found = load(url, script, core, seconds)
+    cpu = server.cpu_seconds() - cpu
+    if row.method == "POST":
+        stored = server.amount(devices) - before
+        least = found.answers * row.points  # requests on their way when wrk ended are stored, too
+        assert least <= stored <= least + 2 * CONNECTIONS * row.points, f"{stored} points stored by {found.answers} answers of {row.points}"
+    rate = found.answers / found.seconds
+    reached = rate * row.points if row.is_counted_in_points else rate
+    goal = ""
+    if row.goal is not None:
+        good = reached >= row.goal and (row.p99_ms is None or found.p99_ms <= row.p99_ms)
+        limit = f", p99 ≤ {row.p99_ms:g} ms" if row.p99_ms is not None else ""
+        goal = f"≥ {number(row.goal)}{limit} {'reached' if good else '**missed**'}"
+    points = number(rate * row.points) if row.points else ""
+    return (
+        f"| {row.name} | {number(rate)} | {points} | {goal} | {found.p50_ms:.2f} / {found.p99_ms:.2f} "
+        f"| {cpu / found.seconds:.2f} | {cpu / found.answers * 1e6:.1f} | {server.resident_bytes() / 2**20:.0f} |"
+    )
+
+
+def number(value: float) -> str:
+    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:,.0f}"
+
+
+def bench(seconds: int, only: str) -> None:
+    """Print the table."""
+    print(
+        f"\nServer on one core, durability sync; wrk on another, {CONNECTIONS} connections, {seconds:g} s a row; {os.cpu_count()} cores\n"
+    )
+    print("| request | requests/s | points/s | goal | p50 / p99 ms | server cores | CPU µs/request | RSS MiB |")
+    print("| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |", flush=True)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        devices = make_devices(folder / "data")
+        server = Server(folder / "data", core=0)
+        try:
+            assert server.call("POST", "/data", devices[0].token, msgspec.json.encode(items(1_000)))[0] == 200
+            for row in rows():
+                if re.search(only, row.name):
+                    chosen = devices if row.method == "POST" else devices[:1]
+                    print(measure(server, row, chosen, (os.cpu_count() or 1) - 1, seconds, folder), flush=True)
+        finally:
+            server.stop()
+
+
+def soak(minutes: float, idle: int) -> None:
+    """Hold idle connections open, post over some more, and print the server's memory."""
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
+    idle = min(idle, limit - FILES_LEFT)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        devices = make_devices(folder / "data")
+        server = Server(folder / "data", 0, "--max-connections", str(idle + FILES_LEFT), "--memory-mb", "32")
+        row = rows()[0]
+        script = script_of(row, devices, folder)
+        load(server.url + row.path, script, 1, WARM_SECONDS)
+        before = server.resident_bytes()
+        head = f"GET /health HTTP/1.1\r\nhost: {server.host}\r\n\r\n".encode()
+        open_ones = []
+        for _ in range(idle):
+            connection = socket.create_connection((server.host, int(server.port)))
+            connection.sendall(head)
+            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            open_ones.append(connection)
+        after = server.resident_bytes()
+        print(f"{idle} connections: {(after - before) / max(idle, 1):,.0f} bytes each, RSS {before >> 20} -> {after >> 20} MiB", flush=True)
+        until, stored = time.monotonic() + minutes * 60, 0
+        while time.monotonic() < until:
+            stored += load(server.url + row.path, script, 1, min(30, 1 + int(until - time.monotonic()))).answers
+            for connection in open_ones:
+                connection.sendall(head)
+                assert connection.recv(4096).startswith(b"HTTP/1.1 200"), "an open connection was closed"
+            print(f"{stored:,} requests, RSS {server.resident_bytes() >> 20} MiB", flush=True)
+        for connection in open_ones:
+            connection.close()
+        assert server.amount(devices) >= stored
+        print(f"RSS at the start {after >> 20} MiB, at the end {server.resident_bytes() >> 20} MiB")
+        server.stop()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--seconds", type=int, default=SECONDS, help="time of each row")
+    parser.add_argument("--only", default="", help="a regular expression: rows with such a name")
+    parser.add_argument("--soak", type=float, metavar="MINUTES", help="hold connections open instead")
+    parser.add_argument("--idle", type=int, default=10_000, help="how many, as far as the limit of open files allows")
+    options = parser.parse_args()
+    if shutil.which("wrk") is None or shutil.which("taskset") is None or (os.cpu_count() or 1) < 2:
+        print("bench-http SKIPPED: it needs wrk, taskset and two cores (apt-get install wrk util-linux)")
+        return
+    if options.soak is None:
+        bench(options.seconds, options.only)
+    else:
+        soak(options.soak, options.idle)
+
+
+if __name__ == "__main__":
+    main()
