@@ -38,7 +38,7 @@ class Point(msgspec.Struct, omit_defaults=True, kw_only=False):
         unit: at most 25 characters.
         group: at most 100 characters; None = the automatic group that one call shares.
         location: `Location` or (lat, lng); a dict with lat and lng, or GeoJSON, is accepted too.
-        metadata: a dict that is JSON, at most 10,240 bytes as such.
+        metadata: a dict that is JSON, at most 10,240 bytes as such and 100 objects and arrays inside each other.
         id: 24 hex characters, set by reads; ignored by appends.
         created_at: when the store received the point, set by reads; ignored by appends. Immutable devices keep whole seconds.
     """

@@ -202,6 +202,32 @@ cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1
     return 0
 
 
+cdef enum:
+    # Objects and arrays of metadata inside each other: readers decode and copy it recursively, and Python has room for 1,000 calls.
+    METADATA_DEPTH = 100
+
+
+cdef int64_t json_depth(const char *text, int64_t length) noexcept nogil:
+    # How deep objects and arrays lie inside each other, of what is JSON; of anything else some number.
+    cdef int64_t at = 0, depth = 0, deepest = 0
+    cdef bint in_text = False
+    while at < length:
+        if in_text:
+            if text[at] == c"\\":
+                at += 1             # what is escaped ends no text
+            elif text[at] == c'"':
+                in_text = False
+        elif text[at] == c'"':
+            in_text = True
+        elif text[at] == c"{" or text[at] == c"[":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif text[at] == c"}" or text[at] == c"]":
+            depth -= 1
+        at += 1
+    return deepest
+
+
 cdef uint32_t put_metadata(BatchBuilder builder, object metadata, uint32_t i) except? 4294967295:
     cdef bytes data
     if metadata is None:
@@ -225,6 +251,8 @@ cdef uint32_t put_metadata(BatchBuilder builder, object metadata, uint32_t i) ex
         raise invalid(i, "metadata must be a JSON object")
     if len(data) > METADATA_BYTES:
         raise invalid(i, f"metadata must have at most {METADATA_BYTES} bytes as JSON")
+    if json_depth(data, len(data)) > METADATA_DEPTH:
+        raise invalid(i, f"metadata must have at most {METADATA_DEPTH} objects and arrays inside each other")
     return <uint32_t> builder.strings.add(data, <uint32_t> len(data)) + 1
 
 

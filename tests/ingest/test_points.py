@@ -85,6 +85,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"metadata": "{}"}, "metadata must be a JSON object"),
     ({"metadata": {"a": object()}}, "metadata must be a JSON object"),
     ({"metadata": {"a": "x" * 10_240}}, "metadata must have at most 10240 bytes"),
+    ({"metadata": {"a": msgspec.Raw(b"[" * 100 + b"]" * 100)}}, "metadata must have at most 100 objects and arrays inside each other"),
+    ({"metadata": msgspec.Raw(b'{"a\\"[":' * 101 + b"1" + b"}" * 101)}, "metadata must have at most 100 objects and arrays"),
     ({"metadata": msgspec.Raw(b"[1]")}, "metadata must be a JSON object"),
     ({"metadata": msgspec.Raw(b'{"a":"\xff"}')}, "metadata must be UTF-8"),
     ({"time": "yesterday"}, "is not ISO 8601"),
@@ -135,6 +137,7 @@ REFUSED_ON_THE_WIRE: list[tuple[str, str]] = [
     ('{"variable": "t", "location": [1, 2]}', "location"),
     ('{"variable": "t", "metadata": [1]}', "metadata must be a JSON object"),
     ('{"variable": "t", "metadata": "text"}', "metadata must be a JSON object"),
+    ('{"variable": "t", "metadata": ' + '{"a":' * 101 + "1" + "}" * 102, "metadata must have at most 100 objects and arrays"),
     ('{"variable": "t", "metadata": {"a": "%s"}}' % ("x" * 10_240), "metadata must have at most 10240 bytes"),
 ]
 
@@ -144,6 +147,22 @@ def test_refusal_on_the_wire_names_index_and_field(item: str, problem: str) -> N
     with pytest.raises(InputError, match=re.escape(problem)) as caught:
         from_points(decode(f'[{{"variable":"good"}},{item}]'.encode()), NOW_US, True)
     assert caught.value.index == 1
+
+
+@pytest.mark.parametrize(
+    "metadata",
+    [
+        b'{"a":' * 100 + b"1" + b"}" * 100,
+        b'{"a":' + b"[" * 99 + b"]" * 99 + b"}",
+        b'{"' + b"[{" * 500 + b'":"' + b"]}" * 500 + b'"}',
+        b'{"\\"' + b"[" * 500 + b'\\\\":1}',
+        b'{"a":[' + b"[]," * 500 + b"{}]}",
+    ],
+    ids=["objects", "arrays", "in text", "after escapes", "side by side"],
+)
+def test_metadata_may_be_a_hundred_levels_deep(metadata: bytes) -> None:
+    (row,) = batch.rows(from_points([{"variable": "t", "metadata": msgspec.Raw(metadata)}], NOW_US))
+    assert row.metadata == metadata
 
 
 def test_one_bad_point_does_not_spoil_the_next_batch() -> None:

@@ -44,7 +44,7 @@ class DataItem(msgspec.Struct, omit_defaults=True):
     serie: Annotated[str | float | None, Meta(description="Old name of group")] = None
     time: Annotated[str | float | None, Meta(description="ISO 8601, or Unix milliseconds; absent = now")] = None
     location: dict[str, Any] | None = None
-    metadata: Annotated[dict[str, Any] | None, Meta(description="At most 10240 bytes as JSON")] = None
+    metadata: Annotated[dict[str, Any] | None, Meta(description="At most 10240 bytes as JSON, 100 levels")] = None
 
 
 class Account(msgspec.Struct, forbid_unknown_fields=True):
