@@ -58,6 +58,13 @@ def targets(server: Server) -> list[tuple[Made, dict[str, str]]]:
     return [(device, fleet.names(server, device)) for device in fleet.devices]
 
 
+@pytest.fixture
+def tokens(server: Server) -> dict[str, dict[str, str]]:
+    """Return the header of each scheme but the device's."""
+    authorization = server.call("POST", "/serviceauth", server.account, {"name": "Gateway"}).result["token"]
+    return {"authorization": {"network-token": authorization}, "account": {"account-token": server.account}}
+
+
 @pytest.fixture(scope="module")
 def session() -> requests.Session:
     return requests.Session()
@@ -66,7 +73,7 @@ def session() -> requests.Session:
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 def test_every_answer_is_as_described(
-    case: Case, server: Server, targets: list[tuple[Made, dict[str, str]]], session: requests.Session
+    case: Case, server: Server, targets: list[tuple[Made, dict[str, str]]], tokens: dict[str, dict[str, str]], session: requests.Session
 ) -> None:
     source = random.Random(str(case.as_curl_command()))  # the same for the same case, so that hypothesis can shrink it
     device, names = source.choice(targets)
@@ -74,8 +81,8 @@ def test_every_answer_is_as_described(
     if case.meta is not None and case.meta.generation.mode.is_positive and source.random() < 0.8:
         case.path_parameters = {name: names.get(name, value) for name, value in fields.items()}
     schemes = {name for choice in case.operation.definition.raw["security"] for name in choice}
-    tokens = {"device": {"device-token": device.token}, "account": {"account-token": server.account}}
-    headers = next((tokens[scheme] for scheme in tokens if scheme in schemes), {})
+    tokens = {"device": {"device-token": device.token}, **tokens}
+    headers = next((header for scheme, header in tokens.items() if scheme in schemes), {})
     # A query string has more spellings than a schema tells, and unused ones are ignored. Bodies are held to the letter.
     excluded = NOT_CHECKED if "requestBody" in case.operation.definition.raw else [*NOT_CHECKED, negative_data_rejection]
     case.call_and_validate(base_url=server.url, headers=headers, excluded_checks=excluded, session=session)

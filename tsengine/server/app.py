@@ -89,7 +89,7 @@ class App:
         except Exception as error:
             if status != CLIENT_GONE:
                 raise  # the answer has begun: all that is left is to close the connection
-            await reply(send_and_note, self._service.failure(error, request_id))
+            await reply(send_and_note, self.service.failure(error, request_id))
         finally:
             route = scope.get("route", OTHER_ROUTE)
             seconds = perf_counter() - began_s
