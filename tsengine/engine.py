@@ -383,13 +383,14 @@ class Engine(Writes):
                 if not self._reserve.release():
                     raise
                 drop_expired(self.columnar, self.info_of, now_us)
+        self._reserve.keep()
         while self.columnar.seal():
             self._trim(wait=False)
             self._compactor.wake()
         self._trim(wait=False)
-        self._reserve.refill()
 
     def _merge(self) -> None:
+        self._reserve.keep()
         try:
             while self._compaction.merge_due(self._trusted_clock.now_us()):
                 pass

@@ -18,6 +18,7 @@ from tsengine import BusyError, Engine, StorageError, StorageFullError, Tsengine
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
 from tsengine.store.environment import Environment
+from tsengine.store.reserve import RESERVE_BYTES
 
 DAY_US = 86_400_000_000
 
@@ -112,10 +113,31 @@ def test_every_kind_of_write_on_a_full_disk(disk: Disk) -> None:
         assert (columns.count("t"), registers.count(), len(db.devices())) == (stored + 1, 51, known + 1)
         db.seal()
         db._maintain()
-        assert (disk.folder / "data" / "reserve").exists()
+        assert (disk.folder / "data" / "reserve").stat().st_size == RESERVE_BYTES
     with tsengine.open(disk.folder / "data") as db:
         assert (db.device(columns.id).count("t"), db.device(registers.id).count(), len(db.devices())) == (stored + 1, 51, known + 1)
         assert db.check().problems == []
+
+
+def test_work_in_the_background_leaves_the_reserve_to_deletes(disk: Disk) -> None:
+    with tsengine.open(disk.folder / "data") as db:
+        device = db.create_device("columns", chunk_period="day")
+        device.append("t", 1.0)
+        registers = db.create_device("registers", type="mutable")
+        registers.append_many([{"variable": "r", "value": "x" * 1000}] * 300)
+        disk.fill()
+        db.registers.flush()
+        sealed = db.columnar.view.segments
+        for work in (db._maintain, db._merge):
+            with pytest.raises(StorageFullError, match="no room for the space that is kept for deletes"):
+                work()
+        assert db.columnar.view.segments == sealed
+        device.delete_chunk(device.chunks()[0].id)
+        registers.empty()
+        assert device.count() == registers.count() == 0
+        disk.free()
+        db._maintain()
+        assert (disk.folder / "data" / "reserve").stat().st_size == RESERVE_BYTES
 
 
 def test_close_and_open_on_a_full_disk(disk: Disk) -> None:
@@ -192,7 +214,7 @@ def test_points_in_the_group_of_a_command_without_room_are_applied_once(tmp_path
     with tsengine.open(tmp_path) as db:
         device = db.create_device("device")
         device.append("t", 0)
-        db._reserve.release()
+        monkeypatch.setattr(db._reserve, "release", lambda: False)
         device.append_many([{"variable": "t", "value": 1}] * 5, sync=False)
         stores.left = 1
         with pytest.raises(StorageFullError):
