@@ -173,7 +173,7 @@ def test_a_full_disk_refuses_writes_keeps_reads_and_recovers(small_disk: Path) -
         device = db.create_device("device")
         device.append("t", 0.0)
         stored = 1
-        ballast.write_bytes(bytes(5 << 20))
+        ballast.write_bytes(bytes(2 << 20))
         with pytest.raises(StorageFullError):
             for _ in range(3_000):
                 device.append_columns("t", *numbers(1_000))
