@@ -70,6 +70,7 @@ def session() -> requests.Session:
     return requests.Session()
 
 
+@pytest.mark.slow
 @schema.parametrize()
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate])
 def test_every_answer_is_as_described(
