@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 from typing import Any
 
 import pytest
 from jsonschema_rs import meta
 
 from tests.server.server_process import Server
+from tsengine.server import openapi
 from tsengine.server.app import ROUTES
 from tsengine.server.openapi import statuses
 from tsengine.server.routing import Call, Route
@@ -68,6 +72,27 @@ def test_every_schema_is_json_schema(document: Any) -> None:
     assert len(schemas) > 50
     for schema in schemas:
         meta.validate({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema})
+
+
+def test_the_page_needs_nothing_from_elsewhere(server: Server) -> None:
+    connection = server.connect()
+    connection.request("GET", "/docs")
+    response = connection.getresponse()
+    page = response.read()
+    connection.close()
+    assert (response.status, response.headers["content-type"]) == (200, "text/html; charset=utf-8")
+    assert "default-src 'none'" in response.headers["content-security-policy"]
+    assert len(page) < 30_000
+    assert not re.search(rb"https?://|//[a-z]+\.|@import|<link|<img|src=", page)
+    assert page.count(b"<script>") == 1 and b"innerHTML" not in page
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="node, which reads the page's script, is not installed")
+def test_the_script_of_the_page_is_javascript(tmp_path: Path) -> None:
+    page = (Path(openapi.__file__).parent / "docs.html").read_text()
+    script = tmp_path / "docs.js"
+    script.write_text(page.split("<script>")[1].split("</script>")[0])
+    subprocess.run(["node", "--check", script], check=True)
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda route: route.path)

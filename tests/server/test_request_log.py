@@ -86,10 +86,11 @@ def test_no_log_holds_a_token(logged: Any) -> None:
                     ("DELETE", f"/device/{device.id}/params/{token}"),
                     ("GET", f"//{token}//"),
                 ),
+                *(("GET", f"/integration/network/resolve/{token}/{token}"), ("DELETE", f"/serviceauth/{token}")),
                 ("GET", "/" + "/".join(["data"] * 20 + [token])),
             ]:
                 server.call(method, path, server.account)
-            for name in ("token", "authorization", "device_token", "variables", "start_date", "query"):
+            for name in ("token", "authorization", "authorization_token", "device_token", "variables", "start_date", "query"):
                 server.call("GET", "/data", device.token, query={name: token})
                 server.call("GET", "/device", server.account, query={name: token, "filter[token]": token})
         server.call("DELETE", f"/device/token/{device.token}", server.account)

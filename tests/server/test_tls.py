@@ -87,6 +87,7 @@ def test_plain_http_is_not_answered(secure: TlsServer) -> None:
     assert secure.call("GET", "/health").result == "ok"
 
 
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
 def test_old_versions_of_tls_are_refused(secure: TlsServer, files: tuple[str, str]) -> None:
     context = ssl.create_default_context(cafile=files[0])
     context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
