@@ -144,6 +144,25 @@ class TokenRow(msgspec.Struct, forbid_unknown_fields=True):
     created_at: Instant | UnsetType | None = UNSET
 
 
+class FileRow(msgspec.Struct, forbid_unknown_fields=True):
+    """A file in a list: its name within the folder, and bytes."""
+
+    filename: str
+    size: int
+    last_modified: Instant
+    is_public: bool
+
+
+class FileList(msgspec.Struct, forbid_unknown_fields=True):
+    """A page of a folder; usage and total are megabytes of all files."""
+
+    files: list[FileRow]
+    folders: list[str]
+    usage: float
+    total: float
+    pagination_token: str | UnsetType = UNSET
+
+
 class StatisticsRow(msgspec.Struct, forbid_unknown_fields=True):
     """Points of the month so far, at the end of an hour, day or month."""
 
