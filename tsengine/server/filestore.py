@@ -242,6 +242,26 @@ class FileStore:
             else:
                 aside.unlink()
 
+    def link(self, path: str, target: Path) -> None:
+        """Keep a file as it is now under another name outside of the tree, whatever becomes of it here; without copying, where that can be.
+
+        Raises:
+            NotFoundError: there is no such file. StorageError.
+        """
+        *folders, name = parts_of(path)
+        opened = self.open(path)
+        with opened.file, told("read", path):
+            try:
+                with self._folder(tuple(folders)) as folder:
+                    os.link(name, target, src_dir_fd=folder, follow_symlinks=False)
+            except OSError as error:
+                if error.errno not in (errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EXDEV):
+                    raise
+                with Temporary(target.with_suffix(".tmp")) as temporary:
+                    shutil.copyfileobj(opened.file, temporary.file, COPY_BYTES)
+                    temporary.file.flush()
+                    temporary.path.rename(target)
+
     def publicity(self, path: str) -> bool:
         """Return whether a file is public. Raises as `open`."""
         opened = self.open(path)

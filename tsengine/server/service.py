@@ -15,6 +15,7 @@ from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
 from tsengine.server.filestore import FileStore
+from tsengine.server.jobs import Jobs
 from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
@@ -39,6 +40,7 @@ class Service:
         self.files.sweep()
         self.uploads = Uploads(self.files, settings.max_file)
         self.traffic = Traffic()
+        self.jobs = Jobs(engine.engine, self.files, lambda device_id, points: self.saw_input(device_id, points, 0))
         self._log = log
         self._last_input_us: dict[str, int] = {}
 
