@@ -146,30 +146,33 @@ class Jobs:
                 return
             except (TsengineError, OSError) as error:  # its state could not be written
                 logger.error("job %s: %s", job.id, error)
-            with self._condition:
-                self._forget_old()
 
     def _carry_out(self, job: Job) -> None:
         job.starts += 1
         job.state, job.started_us = "running", self._engine.clock.now_us()
+        problem = ""
         try:
             self._save(job)
             if job.starts > STARTS_MAX:
                 raise Refusal(400, f"given up: it was begun {STARTS_MAX} times, and the server ended each time before it was done")
             (self._export if job.type == "backup" else self._import)(job)
-            job.state = "done"
         except (TsengineError, Refusal) as error:
-            job.state, job.message = "failed", str(error)
+            problem = str(error)
         except OSError as error:
-            job.state, job.message = "failed", f"{error.strerror or error}"
+            problem = error.strerror or str(error)
         except Stopping:
             raise
         except Exception:
             logger.exception("unforeseen error in job %s", job.id)
-            job.state, job.message = "failed", "Internal error; the server's log has the cause"
-        job.finished_us = self._engine.clock.now_us()
-        self._save(job)
-        self._let_go(job)
+            problem = "Internal error; the server's log has the cause"
+        ended = msgspec.structs.replace(
+            job, state="failed" if problem else "done", message=problem, finished_us=self._engine.clock.now_us()
+        )
+        self._save(ended)
+        self._let_go(ended)
+        with self._condition:  # whoever sees that it ended finds everything in its place
+            self._jobs[job.id] = ended
+            self._forget_old()
 
     def _export(self, job: Job) -> None:
         device = self._engine.device(job.device)
@@ -231,9 +234,12 @@ class Jobs:
             if job.state in ("queued", "running"):
                 job.state = "queued"
                 self._queue.append(job)
-        for path in self._folder.glob("*.csv"):  # of a job that a kill kept from being written
-            if path.stem not in self._jobs:
+        for path in self._folder.glob("*.csv"):  # what a kill kept from being written, or from being let go
+            owner = self._jobs.get(path.stem)
+            if owner is None:
                 path.unlink()
+            elif owner.state in ("done", "failed"):
+                self._let_go(owner)
         if self._queue:
             self._start()
 
