@@ -67,3 +67,24 @@ CLOCK_TRUST_S = 600
 
 DEVICES_IN_MEMORY = 100_000
 """Devices whose counts and description are kept in memory, about 1.3 kB each; of others they are read again when needed."""
+
+FILE_BYTES = 200 * 1024 * 1024
+"""Largest file that is uploaded or imported over HTTP, bytes (TagoIO's CSV import); `tsengine serve --max-file` changes it."""
+
+FILES_BYTES = 10 * 1024**3
+"""All files of a server together, bytes; `tsengine serve --max-files` changes it."""
+
+UPLOADS, UPLOADS_BYTES, UPLOAD_PARTS = 64, 1024**3, 10_000
+"""Open uploads in parts, bytes of all of them, and parts of one (as in S3)."""
+
+UPLOAD_IDLE_S = 86_400
+"""Time after which an upload that nothing was added to is given up, seconds."""
+
+COPY_BYTES = 1024 * 1024
+"""Bytes of a file that are in memory at a time while it is copied, sent or received."""
+
+IMPORT_ROWS = 1_000_000
+"""Rows of a CSV file that is imported over HTTP (TagoIO)."""
+
+JOBS_WAITING, JOBS_KEPT = 100, 200
+"""Jobs of a server that wait, and finished ones whose outcome is kept."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import signal
@@ -20,8 +21,9 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 import tsengine
-from tsengine import Device, Engine, InputError, LimitError, Point
-from tsengine.transfer import BadRow, Format, Import, export_points, format_of
+from tests.model import to_us
+from tsengine import Device, Engine, InputError, LimitError, ManualClock, Point
+from tsengine.transfer import BadRow, Format, Import, check_import, export_points, export_tagoio, format_of
 from tsengine.transfer import parts as parts_module
 
 FORMATS: list[Format] = ["csv", "jsonl", "parquet", "arrow"]
@@ -522,3 +524,60 @@ def test_long_texts_end_a_batch_early(db: Engine, monkeypatch: pytest.MonkeyPatc
     rows = [{"variable": "v", "time_us": i, "value": "x" * 60, "metadata": {"a": 1}} for i in range(10)]
     assert imported(db, device, "\n".join(json.dumps(row) for row in rows), "jsonl").stored == 10
     assert len({point.group for point in device.points(limit=None)}) == 5
+
+
+# --- TagoIO's columns, and checks without storing ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("type", ["immutable", "mutable"])
+@pytest.mark.parametrize("is_sealed", [False, True])
+def test_a_round_trip_in_the_columns_of_tagoio_keeps_every_bit(db: Engine, type: Any, is_sealed: bool, tmp_path: Path) -> None:
+    source, target = make_device(db, "source", type=type), make_device(db, "target", type=type)
+    source.append_many(ODD_POINTS)
+    if is_sealed:
+        db.seal()
+    path = tmp_path / "export.csv"
+    with path.open("wb") as file:
+        assert export_tagoio(source, file) == len(ODD_POINTS)
+    assert path.read_bytes().startswith(b"variable,value,group,unit,location,metadata,time,id,type\r\n")
+    assert check_import(db, target, path, rows_max=len(ODD_POINTS), default_time_us=None) == len(ODD_POINTS)
+    assert target.count() == 0
+    Import(db, target, path, format="csv").run()
+    assert exact(target) == exact(source)
+    with path.open(newline="") as text:
+        assert {row["id"] for row in csv.DictReader(text)} == {point.id for point in source.points(limit=None)}
+    bare = io.BytesIO()
+    export_tagoio(source, bare, headers=False)
+    assert bare.getvalue() == path.read_bytes().partition(b"\r\n")[2]
+
+
+def test_rows_without_a_time_get_the_default(db: Engine) -> None:
+    device = make_device(db)
+    imported(db, device, "variable,value,time\na,1,\na,2,1970-01-01T00:00:00Z\n", default_time_us=5)
+    imported(db, device, "variable,value\na,3\n", default_time_us=7)
+    assert [(point.value, to_us(point.time)) for point in device.points(order="asc")] == [(2, 0), (1, 5), (3, 7)]
+    with pytest.raises(InputError, match="exactly one of the columns"):
+        imported(db, device, "variable,value,time,time_us\na,3,,\n", default_time_us=7)
+
+
+@pytest.mark.parametrize(
+    ("type", "text", "problem"),
+    [
+        ("immutable", "variable,time,value,type\na,0,1,number\n", "line 2: Time must be between"),
+        ("immutable", "variable,time,value,type\n" + "a,2026-11-21T00:00:00Z,1,number\n" * 6, "limit of 5"),
+        ("mutable", "variable,time\n" + "a,2026-11-21T00:00:00Z\n" * 60_000, "limit of 50000"),
+        ("mutable", "variable,time\na,0\na b,0\n", "line 3: variable"),
+        ("mutable", "variable,time,value,type\na,0,x,number\na,0,y,number\n", "line 2: value must be a number, not 'x'; line 3"),
+        ("mutable", "time\n0\n", "no column 'variable'"),
+        ("mutable", "", "no column 'variable'"),
+        ("mutable", "variable,time\n" + "a,0\n" * 70_000, "more than 65000 rows"),
+    ],
+)
+def test_what_cannot_be_imported_is_found_before_anything_is_stored(tmp_path: Path, type: Any, text: str, problem: str) -> None:
+    with tsengine.open(tmp_path / "data", clock=ManualClock(1_795_262_400_000_000)) as db:
+        device = db.create_device("device", type=type, chunk_period="day", chunk_retention=2, chunk_limit=5)
+        path = tmp_path / "in.csv"
+        path.write_text(text.replace(",0", ",1970-01-01T00:00:00Z"))
+        with pytest.raises(InputError, match=problem):
+            check_import(db, device, path, rows_max=65_000, default_time_us=None)
+        assert device.count() == 0

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import random
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
@@ -179,3 +182,111 @@ def test_refusals_carry_their_message(server: Server, device: Any) -> None:
         device.sendData({"value": 1})
     with pytest.raises(Exception, match="Device not found"):
         tagoio.Resources({"token": server.account, "region": region(server)}).devices.info("0" * 24)
+
+
+# --- files, jobs, conversion, gateways -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def resources(server: Server) -> Any:
+    return tagoio.Resources({"token": server.account, "region": region(server)})
+
+
+def wait_for_job(server: Server, device_id: str) -> dict[str, Any]:
+    """Return the newest job of a device when it has ended."""
+    while True:
+        job: dict[str, Any] = server.call("GET", f"/device/{device_id}/jobs", server.account).result[0]
+        if job["state"] in ("done", "failed"):
+            return job
+
+
+def cloud_address(path: str) -> str:
+    """Return an address as the client insists on it; it takes the path from it."""
+    return "https://api.tago.io" + path
+
+
+def test_files(server: Server, resources: Any) -> None:
+    files = resources.files
+    assert files.list() == {"files": [], "folders": [], "usage": 0, "total": 10737.41824}
+    assert files.uploadBase64([{"filename": "/a/one.txt", "file": "b25l", "public": True}]) == "Files Successfully Uploaded"
+    assert files.checkPermission("/a/one.txt") == {"public": True}
+    assert files.changePermission([{"file": "/a/one.txt", "public": False}]) == "Successfully Updated"
+    assert files.checkPermission("/a/one.txt") == {"public": False}
+    assert files.move([{"from": "/a/one.txt", "to": "/b/one.txt"}]) == "Successfully Updated"
+    assert files.copy([{"from": "/b/one.txt", "to": "/b/two.txt"}]) == "Successfully Updated"
+    page = files.list({"path": "/b", "quantity": 1})
+    assert [file["filename"] for file in page["files"]] == ["one.txt"] and isinstance(page["files"][0]["last_modified"], datetime)
+    page = files.list({"path": "/b", "quantity": 1, "paginationToken": page["pagination_token"]})
+    assert [file["filename"] for file in page["files"]] == ["two.txt"]
+    path = "/file/000000000000000000000001/b/two.txt"
+    assert files.getFileMD5(cloud_address(path)) == hashlib.md5(b"one").hexdigest()
+    signed = files.getFileURLSigned(cloud_address(path))
+    with urlopen(signed) as response:
+        assert response.read() == b"one"
+    assert files.delete(["/b"]) == "Successfully Removed"
+    assert files.list()["folders"] == []
+    with pytest.raises(Exception, match="File not found: /b"):
+        files.delete(["/b"])
+
+
+@pytest.mark.parametrize("size", [1, 12_000_000])
+def test_a_file_in_parts(server: Server, resources: Any, size: int) -> None:
+    content = random.Random(size).randbytes(size)
+    progress: list[float] = []
+    options = {"isPublic": True, "chunkSize": 5 * 1024 * 1024, "onProgress": progress.append}
+    address = resources.files.uploadFile(content, f"/parts/{size}.bin", options)["file"]
+    with urlopen(address) as response:
+        assert response.read() == content
+    resources.files.delete(["/parts"])
+
+
+def test_backup_and_restore(server: Server, resources: Any, device: Any, made: dict[str, Any]) -> None:
+    device.sendData([{"variable": "a", "value": value} for value in (1.5, "text", True)])
+    id = made["device_id"]
+    chunk = resources.devices.getChunk(id)[0]["id"] if made["type"] == "immutable" else None
+    parameters = {"deviceID": id, "file_address": "/backups/$DEVICE$/$TIMESTAMP$", "headers": True}
+    scheduled = resources.devices.dataBackup(parameters, chunk)
+    assert scheduled["status"] == "scheduled" and scheduled.get("chunk_id") == chunk
+    assert wait_for_job(server, id)["state"] == "done"
+    assert resources.devices.emptyDeviceData(id) == "Data Successfully Removed"
+    restored = resources.devices.dataRestore({"deviceID": id, "file_address": scheduled["file_address"]})
+    assert restored == "Data import added to the queue successfully!"
+    job = wait_for_job(server, id)
+    assert (job["type"], job["state"], job["rows"]) == ("restore", "done", 3)
+    assert sorted(str(row["value"]) for row in device.getData()) == ["1.5", "True", "text"]
+    resources.files.delete(["/backups"])
+
+
+def test_statistics_and_tags(devices: Any, resources: Any, device: Any, made: dict[str, Any]) -> None:
+    device.sendData({"variable": "a", "value": 1})
+    rows = devices.statistics(made["device_id"], {"periodicity": "day", "start_date": "1 day"})
+    assert rows[0]["device_input"] == 1 and isinstance(rows[0]["time"], datetime)
+    devices.edit(made["device_id"], {"tags": [{"key": "sdk_key", "value": "1"}]})
+    assert "sdk_key" in server_tags(resources)
+
+
+def server_tags(resources: Any) -> list[str]:
+    """Return the keys of tags; this client has no method of its own for them."""
+    found: list[str] = resources.devices.doRequest({"path": "/tags/keys/device", "method": "GET"})
+    return found
+
+
+def test_authorizations(resources: Any) -> None:
+    service = resources.serviceAuthorization
+    made = service.tokenCreate({"name": "gateway", "permission": "full", "expire_time": "1 day"})
+    assert made["token"].startswith("at") and made["name"] == "gateway"
+    (row,) = service.tokenList(
+        {"fields": ["name", "token", "created_at", "expire_time", "last_authorization"], "filter": {"name": "gateway"}}
+    )
+    assert row["token"] == made["token"] and isinstance(row["created_at"], datetime) and row["last_authorization"] is None
+    assert service.tokenDelete(made["token"]) == "Token Successfully Removed"
+
+
+def test_a_downlink(server: Server, devices: Any, device: Any, made: dict[str, Any]) -> None:
+    """What the client's helper for downlinks needs: a token that has a serial and was used."""
+    serial = f"S-{made['device_id']}"
+    token = devices.tokenCreate(made["device_id"], {"name": "with serial", "serie_number": serial})["token"]
+    tagoio.Device({"token": token, "region": region(server)}).sendData({"variable": "a"})
+    rows = devices.tokenList(made["device_id"], {"fields": ["name", "serie_number", "last_authorization"], "amount": 10})
+    (found,) = [row for row in rows if row["serie_number"] and row["last_authorization"]]
+    assert found["name"] == "with serial"

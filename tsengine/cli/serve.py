@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data
-from tsengine.limits import BODY_BYTES, CONNECTIONS, HEAD_BYTES, IDLE_S, MEMORY_MB, STALLED_S
+from tsengine.limits import BODY_BYTES, CONNECTIONS, FILE_BYTES, FILES_BYTES, HEAD_BYTES, IDLE_S, MEMORY_MB, STALLED_S
 
 EXAMPLE = "Example: tsengine serve --data ./data --host 0.0.0.0 --port 8080"
 
@@ -37,6 +37,8 @@ def serve(
         float, typer.Option(min=0.1, help="Longest wait for a body's next piece to arrive, or for an answer to be read, s.")
     ] = STALLED_S,
     idle_timeout: Annotated[float, typer.Option(min=0.1, help="How long a connection may be silent between requests, s.")] = IDLE_S,
+    max_file: Annotated[int, typer.Option(min=1, help="Largest file that is uploaded or imported, bytes.")] = FILE_BYTES,
+    max_files: Annotated[int, typer.Option(min=1, help="All files together, bytes.")] = FILES_BYTES,
     access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
@@ -60,6 +62,8 @@ def serve(
         header_timeout=header_timeout,
         body_timeout=body_timeout,
         idle_timeout=idle_timeout,
+        max_file=max_file,
+        max_files=max_files,
         access_log=access_log,
         tls_cert=tls_cert,
         tls_key=tls_key,

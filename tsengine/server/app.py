@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import devices, metrics, network, parameters, points, statistics, tokens
+from tsengine.server import backups, devices, files, metrics, network, parameters, points, statistics, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -63,7 +63,8 @@ class App:
         self._routes = routes(self.service)
 
     def close(self) -> None:
-        """Write what is left of the access log."""
+        """Interrupt jobs, which go on at the next start, and write what is left of the access log; before the engine is closed."""
+        self.service.jobs.stop()
         if self._log is not None:
             self._log.close()
 
@@ -153,6 +154,8 @@ ROUTES: tuple[Route, ...] = (
     *parameters.ROUTES,
     *tokens.ROUTES,
     *network.ROUTES,
+    *files.ROUTES,
+    *backups.ROUTES,
 )
 
 

@@ -144,6 +144,49 @@ class TokenRow(msgspec.Struct, forbid_unknown_fields=True):
     created_at: Instant | UnsetType | None = UNSET
 
 
+class FileRow(msgspec.Struct, forbid_unknown_fields=True):
+    """A file in a list: its name within the folder, and bytes."""
+
+    filename: str
+    size: int
+    last_modified: Instant
+    is_public: bool
+
+
+class FileList(msgspec.Struct, forbid_unknown_fields=True):
+    """A page of a folder; usage and total are megabytes of all files."""
+
+    files: list[FileRow]
+    folders: list[str]
+    usage: float
+    total: float
+    pagination_token: str | UnsetType = UNSET
+
+
+class Scheduled(msgspec.Struct, forbid_unknown_fields=True):
+    """An export that was queued as a job."""
+
+    file_address: str
+    status: Literal["scheduled"]
+    job: Id
+    chunk_id: str | UnsetType = UNSET
+
+
+class JobRow(msgspec.Struct, forbid_unknown_fields=True):
+    """An export or import; `rows` are points written or stored so far, `message` says why it failed."""
+
+    id: Id
+    type: Literal["backup", "restore"]
+    state: Literal["queued", "running", "done", "failed"]
+    message: str
+    rows: int
+    file_address: str
+    chunk_id: str | None
+    created_at: Instant
+    started_at: Instant | None
+    finished_at: Instant | None
+
+
 class StatisticsRow(msgspec.Struct, forbid_unknown_fields=True):
     """Points of the month so far, at the end of an hour, day or month."""
 

@@ -14,9 +14,12 @@ from tsengine.server.asgi import Disconnected, too_large
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
+from tsengine.server.filestore import FileStore
+from tsengine.server.jobs import Jobs
 from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
+from tsengine.server.uploads import Uploads
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -33,7 +36,11 @@ class Service:
         self.engine = engine
         self.gate = Gate(engine, account_token)
         self.settings = settings
+        self.files = FileStore(engine.engine.path, settings.max_files)
+        self.files.sweep()
+        self.uploads = Uploads(self.files, settings.max_file)
         self.traffic = Traffic()
+        self.jobs = Jobs(engine.engine, self.files, lambda device_id, points: self.saw_input(device_id, points, 0))
         self._log = log
         self._last_input_us: dict[str, int] = {}
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from tsengine.limits import BODY_BYTES, CONNECTIONS, HEAD_BYTES, IDLE_S, STALLED_S
+from tsengine.limits import BODY_BYTES, CONNECTIONS, FILE_BYTES, FILES_BYTES, HEAD_BYTES, IDLE_S, STALLED_S
 
 HOST, PORT = "127.0.0.1", 8080
 
@@ -15,6 +15,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         host, port: where to listen; port 0 takes a free one, which the line `tsengine listens on` names.
         max_body: largest request body, bytes.
+        max_file: largest file that is uploaded or imported, bytes.
+        max_files: all files together, bytes.
         access_log: file that gets a JSON line for each request, or "-" for standard error; "" = none.
         tls_cert, tls_key: files of the certificate (with its chain) and its key, PEM; "" = plain HTTP.
         max_head: largest line and headers of a request, bytes.
@@ -27,6 +29,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     host: str = HOST
     port: int = PORT
     max_body: int = BODY_BYTES
+    max_file: int = FILE_BYTES
+    max_files: int = FILES_BYTES
     access_log: str = ""
     tls_cert: str = ""
     tls_key: str = ""

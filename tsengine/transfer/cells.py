@@ -62,7 +62,7 @@ class BadRow(NamedTuple):
     problem: str
 
 
-def check_columns(names: Iterable[str], variable: str | None) -> None:
+def check_columns(names: Iterable[str], variable: str | None, needs_time: bool = True) -> None:
     """Check that a file with these columns can be imported. Raises InputError."""
     names = list(names)
     found = ", ".join(names) or "none"
@@ -73,7 +73,7 @@ def check_columns(names: Iterable[str], variable: str | None) -> None:
     if variable is not None and "variable" in names:
         raise InputError("a name was given for the variable, but the file has a column 'variable'")
     times = [name for name in TIME_COLUMNS if name in names]
-    if len(times) != 1:
+    if len(times) > 1 or (needs_time and not times):
         raise InputError(f"exactly one of the columns {', '.join(TIME_COLUMNS)} has to be there; columns: {found}")
 
 

@@ -53,30 +53,30 @@ def export_points(
     return done
 
 
-def exact_schema() -> pa.Schema:
+def exact_schema(with_id: bool = False) -> pa.Schema:
     """Return the columns of an export: as those of a scan, but with integers in a column of their own."""
     import pyarrow as pa
 
     from tsengine.stream import SCHEMA
 
-    fields = [field for field in SCHEMA if field.name != "id"]
+    fields = [field for field in SCHEMA if with_id or field.name != "id"]
     return pa.schema(fields)
 
 
-def exact_batches(device: Device, variables: Names, start: Time, end: Time) -> Iterator[pa.RecordBatch]:
+def exact_batches(device: Device, variables: Names, start: Time, end: Time, with_id: bool = False) -> Iterator[pa.RecordBatch]:
     """Yield points as record batches of `exact_schema`, a variable and a kind of value at a time."""
     if device.type == "mutable":
         points = device.points(variables, start, end, limit=None, order="asc")
         if points:
-            yield batch_of_points(points)
+            yield batch_of_points(points, exact_schema(with_id))
         return
     names = device.variables() if variables is None else [variables] if isinstance(variables, str) else list(dict.fromkeys(variables))
     for name in names:
         for batch in device.scan(name, start, end):
-            yield exact_batch(device, batch)
+            yield exact_batch(device, batch, exact_schema(with_id))
 
 
-def exact_batch(device: Device, batch: pa.RecordBatch) -> pa.RecordBatch:
+def exact_batch(device: Device, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
     """Return a batch of a scan of one variable with its integers in `value_int`.
 
     A scan gives integers as float64 when the variable also holds numbers; each of its batches is of one kind, so that
@@ -101,7 +101,6 @@ def exact_batch(device: Device, batch: pa.RecordBatch) -> pa.RecordBatch:
         }
         integers = pa.array([found[id] for id in batch.column("id").to_pylist()], pa.int64())
     columns = {name: batch.column(name) for name in batch.schema.names}
-    schema = exact_schema()
     columns |= {"value": numbers, "value_int": integers}
     return pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
@@ -120,14 +119,13 @@ def is_of_integers(device: Device, batch: pa.RecordBatch) -> bool:
     return any(point.id == id and type(point.value) is int for point in points)
 
 
-def batch_of_points(points: list[Point]) -> pa.RecordBatch:
+def batch_of_points(points: list[Point], schema: pa.Schema) -> pa.RecordBatch:
     """Return points as a record batch of `exact_schema`."""
     import pyarrow as pa
 
     def kind(*types: type) -> list[Any]:
         return [point.value if type(point.value) in types else None for point in points]
 
-    schema = exact_schema()
     columns = {
         "variable": [point.variable for point in points],
         "time": [point.time for point in points],
@@ -140,6 +138,7 @@ def batch_of_points(points: list[Point]) -> pa.RecordBatch:
         "lat": [None if point.location is None else point.location.lat for point in points],
         "lng": [None if point.location is None else point.location.lng for point in points],
         "metadata": [None if point.metadata is None else msgspec.json.encode(point.metadata).decode() for point in points],
+        "id": [point.id for point in points],
     }
     plain = [pa.array(columns[field.name], field.type.value_type if pa.types.is_dictionary(field.type) else field.type) for field in schema]
     return pa.record_batch(
@@ -156,9 +155,7 @@ def write_csv(file: BinaryIO, batches: Iterator[pa.RecordBatch]) -> None:
         for batch in batches:
             cells = {name: cells_of(batch.column(name)) for name in ("variable", "unit", "group", "lat", "lng", "metadata")}
             values, types = value_texts(batch)
-            # An empty unit is not the same as none; one that starts with a quote would be read as JSON.
-            units = [msgspec.json.encode(unit).decode() if unit is not None and unit[:1] in ("", '"') else unit for unit in cells["unit"]]
-            cells |= {"time": time_texts(batch), "value": values, "type": types, "unit": units}
+            cells |= {"time": time_texts(batch), "value": values, "type": types, "unit": unit_texts(cells["unit"])}
             writer.writerows(zip(*(cells[name] for name in CSV_COLUMNS), strict=True))
         text.flush()
     finally:
@@ -247,6 +244,11 @@ def time_texts(batch: pa.RecordBatch) -> list[str]:
     """Return the times as ISO 8601 with microseconds, like 2026-11-21T08:30:00.000000Z."""
     times = batch.column("time").cast("int64").to_numpy().view("datetime64[us]")
     return np.datetime_as_string(times, timezone="UTC").tolist()
+
+
+def unit_texts(units: list[Any]) -> list[Any]:
+    """Return the cells of units for CSV: an empty unit is not the same as none, and one that starts with a quote would be read as JSON."""
+    return [msgspec.json.encode(unit).decode() if unit is not None and unit[:1] in ("", '"') else unit for unit in units]
 
 
 def value_texts(batch: pa.RecordBatch) -> tuple[list[Any], list[str]]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
+from tsengine.capacity import DeviceState
 from tsengine.core.os.file import sync_folder
 from tsengine.errors import InputError, LimitError
 from tsengine.transfer.cells import BadRow, Format, Progress, format_of
@@ -59,6 +60,7 @@ class Import:
         skip_bad_rows: leave rows out that cannot be stored; otherwise the first one stops the import before its batch.
         resume: go on after what an interrupted import of the same file into the same device has stored.
         on_bad_row: called with each row that is left out.
+        default_time_us: of rows of a CSV file that have no time; None = they are bad.
 
     Attributes:
         stored, skipped: points stored and rows left out, those of the interrupted import included.
@@ -79,11 +81,12 @@ class Import:
         skip_bad_rows: bool = False,
         resume: bool = False,
         on_bad_row: Callable[[BadRow], None] | None = None,
+        default_time_us: int | None = None,
     ) -> None:
         self.format: Format = format_of("", format)
         self.word = "line" if format in ("csv", "jsonl") else "row"
         self._db, self._device, self._source, self._variable = db, device, source, variable
-        self._skip_bad_rows, self._on_bad_row = skip_bad_rows, on_bad_row
+        self._skip_bad_rows, self._on_bad_row, self._default_time_us = skip_bad_rows, on_bad_row, default_time_us
         self._path = state_path(db, device, source) if isinstance(source, Path) else None
         self._state = self._load(resume)
         self.resumed_rows = self._state.rows
@@ -120,7 +123,7 @@ class Import:
         return self.stored
 
     def _run(self, file: BinaryIO, progress: Progress | None) -> int:
-        parts, position = open_parts(file, self.format, self._variable, self._state.rows)
+        parts, position = open_parts(file, self.format, self._variable, self._state.rows, self._default_time_us)
         for part in parts:
             self._store(part)
             if progress is not None:
@@ -158,9 +161,7 @@ class Import:
 
     def _refuse(self, bad: list[BadRow]) -> None:
         if bad and not self._skip_bad_rows:
-            shown = "; ".join(f"{self.word} {number}: {problem}" for number, problem in bad[:BAD_ROWS_SHOWN])
-            more = f"; and {len(bad) - BAD_ROWS_SHOWN} more in this batch" if len(bad) > BAD_ROWS_SHOWN else ""
-            raise InputError(shown + more)
+            raise InputError(bad_rows_text(bad, self.word))
 
     # --- state file --------------------------------------------------------------------------------------------------
 
@@ -210,6 +211,48 @@ class Import:
             )
         found.is_done = False
         return found if resume else state
+
+
+def check_import(
+    db: Engine, device: Device, source: Path, *, rows_max: int, default_time_us: int | None, progress: Progress | None = None
+) -> int:
+    """Check that a whole CSV file can be stored in a device as it is now, without storing anything; return its points.
+
+    Raises:
+        InputError: a row cannot be stored (the text names its line), or the file is no CSV. LimitError: too many rows, or more
+            than the device or a chunk takes.
+    Cost: reads the file; holds one batch at a time.
+    """
+    db.settle(device.number)
+    state = DeviceState(device.info)
+    state.load(db.columnar, db.registers)
+    rows = points = 0
+    with source.open("rb") as file:
+        parts, position = open_parts(file, "csv", None, 0, default_time_us)
+        for part in parts:
+            rows, points = rows + part.rows, points + part.count
+            if rows > rows_max:
+                raise LimitError(f"the file has more than {rows_max} rows")
+            if part.bad:
+                raise InputError(bad_rows_text(part.bad, "line"))
+            try:
+                state.reserve(part.record(device), db.clock.now_us())
+            except LimitError:
+                raise
+            except InputError:
+                bad = part.without_bad(db, device)[1]
+                if not bad:
+                    raise
+                raise InputError(bad_rows_text(bad, "line")) from None
+            if progress is not None:
+                progress(*position())
+    return points
+
+
+def bad_rows_text(bad: list[BadRow], word: str) -> str:
+    """Return a sentence that names the first of some bad rows."""
+    shown = "; ".join(f"{word} {number}: {problem}" for number, problem in bad[:BAD_ROWS_SHOWN])
+    return shown + (f"; and {len(bad) - BAD_ROWS_SHOWN} more in this batch" if len(bad) > BAD_ROWS_SHOWN else "")
 
 
 def state_path(db: Engine, device: Device, source: Path) -> Path:

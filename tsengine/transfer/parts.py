@@ -108,9 +108,12 @@ class TablePart(Part):
 
 
 def open_parts(
-    file: BinaryIO, format: Format, variable: str | None, skip_rows: int
+    file: BinaryIO, format: Format, variable: str | None, skip_rows: int, default_time_us: int | None = None
 ) -> tuple[Iterator[Part], Callable[[], tuple[int, int]]]:
     """Return the parts of a file behind its first rows, and a function that tells (done, all) of what was read.
+
+    Args:
+        default_time_us: of rows of a CSV file that have none; None = they are bad.
 
     Raises:
         InputError: the file is not of this format, or lacks a column.
@@ -120,7 +123,7 @@ def open_parts(
         done = [0]
         return table_parts(batches, variable, skip_rows, done), lambda: (done[0], total)
     size = os.fstat(file.fileno()).st_size if is_file(file) else 0
-    rows = csv_rows(file, variable) if format == "csv" else json_rows(file, variable)
+    rows = csv_rows(file, variable, default_time_us) if format == "csv" else json_rows(file, variable)
     return row_parts(rows, skip_rows), lambda: (file.tell() if size else 0, size)
 
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from tsengine.errors import InputError
-from tsengine.transfer.cells import NUMBER, BadRow, as_point, check_columns, to_number, typed_value
+from tsengine.transfer.cells import NUMBER, TIME_COLUMNS, BadRow, as_point, check_columns, to_number, typed_value
 from tsengine.types import Point, Value
 
 LINE_CHARS_MAX = 1024 * 1024
@@ -26,8 +26,8 @@ def csv_value(cell: str | None) -> Value:
     return cell == "true" if cell in ("true", "false") else cell
 
 
-def csv_rows(file: BinaryIO, variable: str | None) -> Iterator[tuple[int, Point | BadRow]]:
-    """Yield (line, point or why not) of the rows of a CSV file with a header."""
+def csv_rows(file: BinaryIO, variable: str | None, default_time_us: int | None = None) -> Iterator[tuple[int, Point | BadRow]]:
+    """Yield (line, point or why not) of the rows of a CSV file with a header; rows without a time get the default one."""
     # Lone surrogates stand for bytes that are not UTF-8: the row is refused, not the file.
     text = io.TextIOWrapper(file, encoding="utf-8-sig", errors="surrogateescape", newline="")
     try:
@@ -36,7 +36,7 @@ def csv_rows(file: BinaryIO, variable: str | None) -> Iterator[tuple[int, Point 
             names = [name.strip().lower() for name in next(reader, [])]
         except csv.Error as error:
             raise InputError(f"line 1 is no header of a CSV file: {error}") from None
-        check_columns(names, variable)
+        check_columns(names, variable, needs_time=default_time_us is None)
         has_type = "type" in names
         while True:
             number = reader.line_num + 1
@@ -55,6 +55,8 @@ def csv_rows(file: BinaryIO, variable: str | None) -> Iterator[tuple[int, Point 
             row: dict[str, Any] = {name: cell for name, cell in zip(names, cells, strict=True) if cell}
             if variable is not None:
                 row["variable"] = variable
+            if default_time_us is not None and row.keys().isdisjoint(TIME_COLUMNS):
+                row["time"] = default_time_us
             try:
                 type = row.get("type")
                 row["value"] = csv_value(row.get("value")) if type is None else typed_value(row.get("value"), type)
