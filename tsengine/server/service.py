@@ -1,4 +1,4 @@
-"""What all resources share: the engine, the gate, the settings, and when each device last sent data."""
+"""What all resources share: the engine, the gate, the limits, who listens, and when each device last sent data."""
 
 from __future__ import annotations
 
@@ -14,6 +14,9 @@ from tsengine.server.asgi import Disconnected, too_large
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
+from tsengine.server.inspector import Inspector
+from tsengine.server.parsers import Parsers
+from tsengine.server.rates import Rates
 from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
@@ -35,6 +38,9 @@ class Service:
         self.settings = settings
         self.traffic = Traffic()
         self._log = log
+        self.rates = Rates(settings.rate_limits, self.now_us)
+        self.parsers = Parsers(settings.parsers, settings.parser_workers, settings.parser_s, settings.max_body)
+        self.inspector = Inspector(settings.listeners_max, self.now_us)
         self._last_input_us: dict[str, int] = {}
 
     def now_us(self) -> int:
@@ -75,13 +81,24 @@ class Service:
         self.traffic.errors[error_kind(error)] += 1
         return failure(error, request_id)
 
-    def is_plain(self, device: AsyncDevice) -> bool:
-        """Whether what is sent to this device is stored as it came: if not, POST /data takes the long way through `sending.store`."""
-        return True
-
     def forget(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device."""
         self._last_input_us.pop(device_id, None)
+        self.inspector.forget_device(device_id)
+
+    def is_plain(self, device: AsyncDevice) -> bool:
+        """Whether data for this device go straight to the engine: no payload parser, no rate limit, nobody who listens."""
+        info = device.info
+        return not (self.inspector.is_heard(device.id) or self.rates.limits(info) or self.parsers.of(info))
+
+    def stop(self) -> None:
+        """End what would not end by itself: streams of events."""
+        self.inspector.close()
+
+    async def close(self) -> None:
+        """End the processes of payload parsers."""
+        self.stop()
+        await self.parsers.close()
 
     def last_input_us(self, device: Device) -> int | None:
         """Return when a device last sent data, or None for never. After a restart the newest point of each variable tells it."""
