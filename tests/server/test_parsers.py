@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,9 +17,10 @@ import pytest
 
 from tests.server import sample_parsers
 from tests.server.in_process import in_loop, site
-from tests.server.server_process import Made, Server
+from tests.server.server_process import ROOT, Made, Server
 from tsengine.errors import InputError
 from tsengine.server import parsers
+from tsengine.server.parser_worker import loaded
 from tsengine.server.parsers import kind_of, parse_parsers, reference_of
 
 CONNECTOR, NETWORK = "62333bd36977fc001a2990c8", "62336c32ab6e0d0012e06c04"
@@ -207,6 +211,18 @@ def test_functions_are_named_by_module() -> None:
     assert reference_of("x", sample_parsers.fail) == "tests.server.sample_parsers:fail"
     assert reference_of("x", "some.module:Class.method") == "some.module:Class.method"
     assert reference_of("x", "decoders.py:decode") == f"{Path('decoders.py').resolve()}:decode"
+
+
+def test_a_function_of_the_script_that_runs_is_named_by_its_file(tmp_path: Path) -> None:
+    script = tmp_path / "gateway.py"
+    script.write_text(
+        "from tsengine.server.parsers import reference_of\n"
+        "def decode(payload, raw_payload, device):\n    return [{'variable': 'a'}]\n"
+        "if __name__ == '__main__':\n    print(reference_of('x', decode))\n"
+    )
+    run = subprocess.run([sys.executable, script], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == f"{script}:decode"
+    assert loaded(run.stdout.strip())("", "", {}) == [{"variable": "a"}]
 
 
 @pytest.mark.parametrize("parser", [nested(), lambda *_: [], "no_function", ":f", "m:", 5])

@@ -201,7 +201,9 @@ def routes(service: Service) -> falcon.asgi.App[Any, Any]:
         """Leave the request alone: its client is gone."""
         resp.status = CLIENT_GONE
 
-    app = falcon.asgi.App(middleware=[NotedRoute(), *([RateGate(service)] if service.settings.rate_limits else [])])
+    app = falcon.asgi.App(middleware=[NotedRoute()])
+    if service.settings.rate_limits:
+        app.add_middleware(RateGate(service))
     for route in ROUTES:  # Falcon prefers a literal part to a field: /device/token wins over /device/{device_id}
         app.add_route(route.path, route.resource(service))
     app.add_error_handler(Exception, answer_failure)

@@ -94,7 +94,7 @@ def _show_request(trace: Trace, headers: list[Header], scope: Scope) -> None:
         "content_type": known.get(b"content-type", b"").decode("latin-1"),
         "token": "..." + token_of(headers)[-TOKEN_TAIL_CHARS:],
     }
-    trace.show("[POST] HTTP Request", about)
+    trace.show("[POST] HTTP Request" if scope else "Request", about)
     trace.show("Query params", scope.get("query_string", b"").decode("latin-1"))
 
 
