@@ -21,7 +21,7 @@ PARSERS = {name: f"tests.server.sample_parsers:{name}" for name in ("talk", "fai
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    running = Server(tmp_path_factory.mktemp("events") / "data", comment_s=0.05, listeners_max=3, parsers=PARSERS)
+    running = Server(tmp_path_factory.mktemp("events") / "data", comment_interval=0.05, max_listeners=3, parsers=PARSERS)
     yield running
     assert running.stop() == 0
 
@@ -67,7 +67,7 @@ async def test_who_may_listen(tmp_path: Path, name: str) -> None:
                 assert await stream.start() == 200
                 stream.leave()
                 await stream.task
-        assert not here.app._service.inspector._heard and not here.app._service.inspector._listeners
+        assert not here.app.service.inspector._heard and not here.app.service.inspector._listeners
 
 
 # --- what is told -------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ async def test_entries_of_a_post_come_in_order(tmp_path: Path) -> None:
         device, token = here.make(tags=[("payload_parser", "talk")])
         stream = here.listen(inspecting(device))
         assert await stream.start() == 200
-        assert (await here.call("POST", "/data?a=1&b", token, b"21.5", "text/plain")).status == 200
+        assert (await here.call("POST", "/data?a=1&b&authorization_token=secret&Token=x", token, b"21.5", "text/plain")).status == 200
         event = await stream.event()
         (entry,) = event["payload"]
         assert set(event) == {"channel", "payload"} and event["channel"] == f"device_inspector.{device}"
@@ -91,7 +91,7 @@ async def test_entries_of_a_post_come_in_order(tmp_path: Path) -> None:
         rest = [(await stream.event())["payload"][0] for _ in range(7)]
         assert {line["connection_id"] for line in rest} == {entry["connection_id"]}
         assert [(line["title"], line["content"]) for line in rest] == [
-            ("Query params", "a=1&b"),
+            ("Query params", "a=1&b&authorization_token=...&Token=..."),
             ("Raw Payload", "21.5"),
             ("Payload Parser Log", "printed 21.5"),
             ("Payload Parser Log", "to the other"),
@@ -201,13 +201,13 @@ async def test_nobody_hears_another_device_and_nothing_is_kept(tmp_path: Path) -
         await here.call("POST", "/data", loud_token, {"variable": "loud"})
         await here.call("POST", "/data", quiet_token, {"variable": "quiet"})
         assert [row["variable"] for row in (await stream.event())["payload"]] == ["quiet"]
-        assert here.app._service.inspector.is_heard(quiet) and not here.app._service.inspector.is_heard(loud)
+        assert here.app.service.inspector.is_heard(quiet) and not here.app.service.inspector.is_heard(loud)
 
 
 @in_loop
 async def test_a_device_is_plain_until_something_is_on(tmp_path: Path) -> None:
     async with site(tmp_path, parsers=PARSERS) as here:
-        service = here.app._service
+        service = here.app.service
 
         async def is_plain(device: str) -> bool:
             return service.is_plain(await here.engine.device(device))
@@ -231,7 +231,7 @@ async def test_a_device_is_plain_until_something_is_on(tmp_path: Path) -> None:
 
 @in_loop
 async def test_comments_come_when_there_is_nothing_else(tmp_path: Path) -> None:
-    async with site(tmp_path, comment_s=0.01) as here:
+    async with site(tmp_path, comment_interval=0.01) as here:
         stream = here.listen(hearing(here.make()[0]))
         assert await stream.start() == 200
         assert [await stream.next() for _ in range(4)] == [b":\n\n"] * 4
@@ -240,7 +240,7 @@ async def test_comments_come_when_there_is_nothing_else(tmp_path: Path) -> None:
 @pytest.mark.parametrize("how", ["token", "device", "expiry", "permission"])
 @in_loop
 async def test_a_stream_ends_with_its_token(tmp_path: Path, how: str) -> None:
-    async with site(tmp_path, comment_s=3600 if how in ("token", "device") else 0.01) as here:
+    async with site(tmp_path, comment_interval=3600 if how in ("token", "device") else 0.01) as here:
         device, token = here.make()
         engine = here.engine.engine
         created = (await here.call("POST", "/device/token", ACCOUNT, {"device": device, "name": "short", "expire_time": "1 hour"})).result
@@ -270,7 +270,7 @@ async def parts_of(stream: Any) -> Any:
 
 @in_loop
 async def test_a_revoked_token_hears_nothing_of_what_waited(tmp_path: Path) -> None:
-    async with site(tmp_path, comment_s=3600) as here:
+    async with site(tmp_path, comment_interval=3600) as here:
         device, token = here.make()
         listener = here.engine.engine.create_token(device, "listener").token
         stream = here.listen(f"channels=device_data.{device}&token={listener}")
@@ -282,7 +282,7 @@ async def test_a_revoked_token_hears_nothing_of_what_waited(tmp_path: Path) -> N
 
 @in_loop
 async def test_a_stream_of_several_devices_ends_with_the_last(tmp_path: Path) -> None:
-    async with site(tmp_path, comment_s=3600) as here:
+    async with site(tmp_path, comment_interval=3600) as here:
         (first, _), (second, token) = here.make(), here.make()
         stream = here.listen(f"channels=device_data.{first},device_data.{second}&token={ACCOUNT}")
         assert await stream.start() == 200
@@ -299,7 +299,7 @@ async def test_a_listener_that_does_not_read_is_dropped_and_nobody_waits_for_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(events, "DRAIN_S", 0.01)
-    async with site(tmp_path, comment_s=3600) as here:
+    async with site(tmp_path, comment_interval=3600) as here:
         device, token = here.make()
         slow, quick = here.listen(hearing(device)), here.listen(hearing(device))
         assert await slow.start() == await quick.start() == 200
@@ -311,10 +311,10 @@ async def test_a_listener_that_does_not_read_is_dropped_and_nobody_waits_for_it(
             received = 0
             while received < len(body):
                 received += len((await quick.event())["payload"])
-            listeners = here.app._service.inspector._listeners
+            listeners = here.app.service.inspector._listeners
             assert all(listener._waiting_bytes < LISTENER_BYTES + 1_000_000 for listener in listeners)
         assert f"the listener is too slow: more than {LISTENER_BYTES} bytes wait for it" in caplog.text
-        assert len(here.app._service.inspector._listeners) == 1
+        assert len(here.app.service.inspector._listeners) == 1
 
 
 @in_loop
@@ -332,7 +332,7 @@ async def test_one_large_request_does_not_drop_a_listener(tmp_path: Path) -> Non
 
 @in_loop
 async def test_when_the_server_stops_no_stream_begins(tmp_path: Path) -> None:
-    async with site(tmp_path, comment_s=3600) as here:
+    async with site(tmp_path, comment_interval=3600) as here:
         device, _ = here.make()
         stream = here.listen(hearing(device))
         assert await stream.start() == 200

@@ -37,7 +37,7 @@ NAMES = [
 def parsing(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     given = {name: f"tests.server.sample_parsers:{name}" for name in NAMES}
     given |= {CONNECTOR: given["seen"], NETWORK: given["one"], "no-module": "tests.server.no_such_module:decode"}
-    running = Server(tmp_path_factory.mktemp("parsing") / "data", parsers=given, parser_s=PARSER_S, max_body=MAX_BODY)
+    running = Server(tmp_path_factory.mktemp("parsing") / "data", parsers=given, parser_timeout=PARSER_S, max_body=MAX_BODY)
     yield running
     assert running.stop() == 0
 
@@ -183,7 +183,7 @@ def test_many_bodies_share_few_processes(parsing: Server) -> None:
 
 
 def test_a_stop_waits_for_a_parser_that_runs(tmp_path: Path) -> None:
-    server = Server(tmp_path / "data", parsers={"loop": "tests.server.sample_parsers:loop"}, parser_s=PARSER_S)
+    server = Server(tmp_path / "data", parsers={"loop": "tests.server.sample_parsers:loop"}, parser_timeout=PARSER_S)
     device = make(server, "loop")
     connection, sender = server.connect(), server.connect()
     connection.request("GET", f"/events?channels=device_inspector.{device.id}", headers={"token": server.account})
@@ -245,7 +245,7 @@ def test_media_types() -> None:
 
 
 async def parse_in(folder: Path, given: dict[str, Any]) -> Any:
-    async with site(folder, parsers=given, parser_s=10.0) as here:
+    async with site(folder, parsers=given, parser_timeout=10.0) as here:
         _, token = here.make(tags=[("payload_parser", "mine")])
         return await here.call("POST", "/data", token, b"x", "text/plain")
 

@@ -44,7 +44,7 @@ async def test_without_limits_nothing_is_counted(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         _, token = here.make()
         assert set(await statuses(here, 300, "POST", "/data", token)) == {200}
-        assert not here.app._service.rates._counts
+        assert not here.app.service.rates._counts
 
 
 @in_loop

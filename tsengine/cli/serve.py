@@ -44,13 +44,13 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME=MODULE:FUNCTION", help="A payload parser, by id or tag; may be given several times."),
     ] = None,
-    parser_s: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = 2.0,
+    parser_timeout: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = 2.0,
     parser_workers: Annotated[int, typer.Option(min=1, help="Processes that run payload parsers.")] = 2,
     rate_limit: Annotated[
         list[str] | None,
         typer.Option(metavar="LIMIT", help="free, starter, scale, or 'POST /data=250' a minute; may be given several times."),
     ] = None,
-    listeners_max: Annotated[int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")] = 100,
+    max_listeners: Annotated[int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")] = 100,
 ) -> None:
     """Serve the store over HTTP.
 
@@ -77,9 +77,9 @@ def serve(
         tls_cert=tls_cert,
         tls_key=tls_key,
         parsers=parse_parsers(parser or []),
-        parser_s=parser_s,
+        parser_timeout=parser_timeout,
         parser_workers=parser_workers,
         rate_limits=parse_limits(rate_limit or []),
-        listeners_max=listeners_max,
+        max_listeners=max_listeners,
     )
     run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

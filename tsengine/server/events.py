@@ -50,7 +50,7 @@ async def get_events(scope: Scope, receive: Receive, send: Send, service: Servic
     except Exception as error:
         await reply(send, service.failure(error, scope["request_id"]))
         return
-    pump = asyncio.create_task(_pump(listener, send, service.settings.comment_s))
+    pump = asyncio.create_task(_pump(listener, send, service.settings.comment_interval))
     gone = asyncio.create_task(_gone(receive))
     ended = asyncio.create_task(listener.ended.wait())
     try:
@@ -99,10 +99,10 @@ async def listener_of(service: Service, scope: Scope) -> Listener:
     return Listener(names, is_allowed)
 
 
-async def _pump(listener: Listener, send: Send, comment_s: float) -> None:
+async def _pump(listener: Listener, send: Send, comment_interval: float) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": HEADERS})
     await send({"type": "http.response.body", "body": b":\n\n", "more_body": True})  # the client sees that it is connected
-    while (event := await listener.next(comment_s)) is not None:
+    while (event := await listener.next(comment_interval)) is not None:
         await send({"type": "http.response.body", "body": event, "more_body": True})
     await send({"type": "http.response.body", "body": f": {listener.reason}\n\n".encode(), "more_body": True})
     await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -75,12 +75,12 @@ class Listener:
             self.ended.set()
             self._wake.set()
 
-    async def next(self, comment_s: float) -> bytes | None:
+    async def next(self, comment_interval: float) -> bytes | None:
         """Return what is to be sent next, a comment when there was nothing for so long, or None at the end."""
         if not self._events and not self.ended.is_set():
             self._wake.clear()
             try:
-                async with asyncio.timeout(comment_s):
+                async with asyncio.timeout(comment_interval):
                     await self._wake.wait()
             except TimeoutError:
                 pass
@@ -97,8 +97,8 @@ class Listener:
 class Inspector:
     """Who listens to which channel."""
 
-    def __init__(self, listeners_max: int, now_us: Callable[[], int]) -> None:
-        self._listeners_max = listeners_max
+    def __init__(self, max_listeners: int, now_us: Callable[[], int]) -> None:
+        self._listeners_max = max_listeners
         self._now_us = now_us
         self._listeners: set[Listener] = set()
         self._heard: dict[str, set[Listener]] = {}

@@ -6,6 +6,7 @@ The checks come in the contract's order: rate limit (429), size (413), payload p
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
@@ -22,6 +23,8 @@ from tsengine.server.wire import WireRow, row_of
 Body = bytes | Callable[[], Awaitable[bytes]]
 
 TOKEN_TAIL_CHARS = 5
+
+_SECRET = re.compile(r"((?:^|&)[^=&]*(?:token|authorization)[^=&]*=)[^&]*", re.IGNORECASE)
 
 
 async def store(service: Service, device: AsyncDevice, headers: Iterable[Header], body: Body, scope: Scope | None = None) -> int:
@@ -95,7 +98,7 @@ def _show_request(trace: Trace, headers: list[Header], scope: Scope) -> None:
         "token": "..." + token_of(headers)[-TOKEN_TAIL_CHARS:],
     }
     trace.show("[POST] HTTP Request" if scope else "Request", about)
-    trace.show("Query params", scope.get("query_string", b"").decode("latin-1"))
+    trace.show("Query params", _SECRET.sub(r"\1...", scope.get("query_string", b"").decode("latin-1")))
 
 
 def _rows_of(device: AsyncDevice, record: bytes) -> list[WireRow]:

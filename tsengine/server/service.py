@@ -39,8 +39,8 @@ class Service:
         self.traffic = Traffic()
         self._log = log
         self.rates = Rates(settings.rate_limits, self.now_us)
-        self.parsers = Parsers(settings.parsers, settings.parser_workers, settings.parser_s, settings.max_body)
-        self.inspector = Inspector(settings.listeners_max, self.now_us)
+        self.parsers = Parsers(settings.parsers, settings.parser_workers, settings.parser_timeout, settings.max_body)
+        self.inspector = Inspector(settings.max_listeners, self.now_us)
         self._last_input_us: dict[str, int] = {}
 
     def now_us(self) -> int:

@@ -26,11 +26,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         body_timeout: a body's next piece has to arrive, or an answer's to be read, within so many seconds, else 408.
         idle_timeout: how long a connection may be silent between requests, seconds.
         parsers: payload parsers by name, each a function of a module or the text "package.module:function"; see parsers.py.
-        parser_s: how long a payload parser may run for one request, seconds.
+        parser_timeout: how long a payload parser may run for one request, seconds.
         parser_workers: processes that run payload parsers; each is started when it is first needed.
         rate_limits: most requests a minute of a route ("POST /data"), and of each device ("device"); see rates.py. Empty = no limits.
-        listeners_max: streams of /events that may be open at the same time.
-        comment_s: a stream of /events sends a comment when it had nothing to send for so long, seconds; clients want one each 5 s.
+        max_listeners: streams of /events that may be open at the same time.
+        comment_interval: a stream of /events sends a comment when it had nothing to send for so long, seconds; clients want one each 5 s.
     """
 
     host: str = HOST
@@ -45,8 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     body_timeout: float = STALLED_S
     idle_timeout: float = IDLE_S
     parsers: dict[str, str | Callable[..., Any]] = {}
-    parser_s: float = 2.0
+    parser_timeout: float = 2.0
     parser_workers: int = 2
     rate_limits: dict[str, int] = {}
-    listeners_max: int = 100
-    comment_s: float = 4.0
+    max_listeners: int = 100
+    comment_interval: float = 4.0
