@@ -54,6 +54,14 @@ def loop(payload: Any, raw_payload: Any, device: dict[str, Any]) -> None:
         pass
 
 
+def process(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict[str, Any]]:
+    """Tell the process it runs in; loop if that is asked for."""
+    print("process", os.getpid())
+    while payload == "loop":
+        pass
+    return [{"variable": "process", "value": os.getpid()}]
+
+
 def stubborn(payload: Any, raw_payload: Any, device: dict[str, Any]) -> None:
     while True:
         try:

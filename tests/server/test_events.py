@@ -412,6 +412,19 @@ def test_each_event_is_one_chunk(server: Server, device: Made) -> None:
     chunks.close()
 
 
+@pytest.mark.parametrize("path", ["/data", "/device/ID/data"])
+def test_a_client_that_goes_away_is_told_of(server: Server, device: Made, path: str) -> None:
+    chunks = Chunks(server, f"channels=device_inspector.{device.id}&token={device.token}")
+    token = device.token if path == "/data" else server.account
+    connection = socket.create_connection(chunks.socket.getpeername(), timeout=60)
+    head = f"POST {path.replace('ID', device.id)} HTTP/1.1\r\nHost: x\r\nToken: {token}\r\nContent-Length: 100\r\n\r\n["
+    connection.sendall(head.encode())
+    assert [chunks.event()["payload"][0]["title"] for _ in range(2)] == ["[POST] HTTP Request", "Query params"]
+    connection.close()
+    assert chunks.event()["payload"][0]["content"] == "The client went away before its body was complete"
+    chunks.close()
+
+
 def test_the_stop_ends_streams_whole(tmp_path: Path) -> None:
     server = Server(tmp_path / "data")
     device = server.make()

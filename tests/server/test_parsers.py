@@ -5,6 +5,9 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -195,6 +198,36 @@ def test_a_stop_waits_for_a_parser_that_runs(tmp_path: Path) -> None:
     assert json.loads(sender.getresponse().read())["message"] == "Payload parser took longer than 1 s and was stopped"
     for opened in (sender, connection):
         opened.close()
+
+
+@pytest.mark.parametrize("payload", ["once", "loop"])
+def test_a_kill_of_the_server_leaves_no_process(tmp_path: Path, payload: str) -> None:
+    server = Server(tmp_path / "data", parsers={"process": "tests.server.sample_parsers:process"}, parser_timeout=PARSER_S)
+    device = make(server, "process")
+    connection, sender = server.connect(), server.connect()
+    connection.request("GET", f"/events?channels=device_inspector.{device.id}", headers={"token": server.account})
+    events = connection.getresponse()
+    sender.request("POST", "/data", payload, {"token": device.token, "content-type": "text/plain"})
+    while (found := re.search(rb"process (\d+)", events.readline())) is None:
+        pass
+    handle = os.pidfd_open(int(found[1]))
+    assert server.stop(signal.SIGKILL) == -signal.SIGKILL
+    assert select.select([handle], [], [], 60)[0]  # it has ended: of itself, for nobody is left to kill it
+    os.close(handle)
+    for opened in (sender, connection):
+        opened.close()
+
+
+def test_the_example_of_the_page_runs(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "server.md").read_text()
+    code = re.search(r"```python\n(# decoders.py\n.*?)```", page, re.DOTALL)
+    sent = re.search(r"text/plain' -d (\w+)", page)
+    assert code is not None
+    assert sent is not None
+    scope: dict[str, Any] = {}
+    exec(code[1], scope)
+    items = scope["freezer"](sent[1], sent[1], {"id": "", "tags": [], "params": [{"key": "offset", "value": "0.5", "sent": False}]})
+    assert [(item["variable"], item["value"]) for item in items] == [("temperature", 22), ("humidity", 55)]
 
 
 # --- where parsers come from --------------------------------------------------------------------------------------------

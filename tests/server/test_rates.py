@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 from tests.server.in_process import ACCOUNT, Site, in_loop, site
 from tests.server.server_process import ROOT, TIMEOUT_S, Made, Server
 from tsengine.errors import InputError
-from tsengine.server.rates import NAMES, PRESETS, parse_limits
+from tsengine.server.rates import NAMES, PLANS, PRESETS, parse_limits
 
 POINT = {"variable": "a", "value": 1}
 
@@ -143,6 +144,13 @@ def test_limits_are_named_by_plan_or_route() -> None:
     assert parse_limits([]) == {}
     assert (PRESETS["free"]["POST /data"], PRESETS["starter"]["GET /data aggregate"], PRESETS["scale"]["GET /device"]) == (250, 10, 500)
     assert {name for name, *_ in ROUTES} <= NAMES
+
+
+def test_the_page_has_the_limits_of_the_plans() -> None:
+    page = (ROOT / "docs" / "server.md").read_text()
+    rows = re.findall(r"^\| (`.+`) \| ([\d,]+) \| ([\d,]+) \| ([\d,]+) \|$", page, re.MULTILINE)
+    for place, plan in enumerate(PLANS):
+        assert {name: int(row[place + 1].replace(",", "")) for row in rows for name in re.findall("`([^`]+)`", row[0])} == PRESETS[plan]
 
 
 @pytest.mark.parametrize("text", ["", "gold", "POST /data", "POST /data=", "POST /data=x", "POST /data=0", "POST /nothing=5", "=5"])

@@ -15,6 +15,7 @@ import msgspec
 
 from tsengine.errors import TsengineError
 from tsengine.ids import new_id
+from tsengine.server.asgi import Disconnected
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.envelope import Refusal
 from tsengine.server.wire import WireRow
@@ -193,7 +194,11 @@ class Trace:
 
     def refused(self, error: Exception) -> None:
         """Show why nothing was stored."""
-        self.show("Error", str(error) if isinstance(error, (Refusal, TsengineError)) else f"The server failed ({type(error).__name__})")
+        if isinstance(error, Disconnected):
+            text = "The client went away before its body was complete"
+        else:
+            text = str(error) if isinstance(error, (Refusal, TsengineError)) else f"The server failed ({type(error).__name__})"
+        self.show("Error", text)
 
     def stored(self, rows: list[WireRow]) -> None:
         self._inspector.tell(DATA + self._device_id, parts_of(rows))
