@@ -67,7 +67,7 @@ async def test_who_may_listen(tmp_path: Path, name: str) -> None:
                 assert await stream.start() == 200
                 stream.leave()
                 await stream.task
-        assert not here.app.service.inspector._heard and not here.app.service.inspector._listeners
+        assert not here.app.service.inspector.heard and not here.app.service.inspector._listeners
 
 
 # --- what is told -------------------------------------------------------------------------------------------------------

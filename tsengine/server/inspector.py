@@ -96,22 +96,26 @@ class Listener:
 
 
 class Inspector:
-    """Who listens to which channel."""
+    """Who listens to which channel.
+
+    Attributes:
+        heard: the listeners of each channel that has any.
+    """
 
     def __init__(self, max_listeners: int, now_us: Callable[[], int]) -> None:
         self._listeners_max = max_listeners
         self._now_us = now_us
         self._listeners: set[Listener] = set()
-        self._heard: dict[str, set[Listener]] = {}
+        self.heard: dict[str, set[Listener]] = {}
         self._is_closed = False
 
     def is_heard(self, device_id: str) -> bool:
         """Whether anybody listens to a channel of this device."""
-        return bool(self._heard) and (INSPECTOR + device_id in self._heard or DATA + device_id in self._heard)
+        return INSPECTOR + device_id in self.heard or DATA + device_id in self.heard
 
     def hears_data(self, device_id: str) -> bool:
         """Whether anybody wants the rows that this device stores."""
-        return DATA + device_id in self._heard
+        return DATA + device_id in self.heard
 
     def listen(self, listener: Listener) -> None:
         """Begin to tell a listener.
@@ -125,7 +129,7 @@ class Inspector:
             raise Refusal(503, f"{self._listeners_max} streams are open, as many as the server allows; close one", retry_after_s=30)
         self._listeners.add(listener)
         for channel in listener.channels:
-            self._heard.setdefault(channel, set()).add(listener)
+            self.heard.setdefault(channel, set()).add(listener)
 
     def leave(self, listener: Listener) -> None:
         self._listeners.discard(listener)
@@ -135,7 +139,7 @@ class Inspector:
     def forget_device(self, device_id: str) -> None:
         """End what listens to a deleted device alone; others lose its channels."""
         for channel in (INSPECTOR + device_id, DATA + device_id):
-            for listener in list(self._heard.get(channel, ())):
+            for listener in list(self.heard.get(channel, ())):
                 self._stop_hearing(listener, channel)
                 listener.channels.discard(channel)
                 if not listener.channels:
@@ -155,7 +159,7 @@ class Inspector:
 
     def tell(self, channel: str, payloads: Iterable[list[Any]]) -> None:
         """Send payloads, each as an event, to all who hear a channel."""
-        if listeners := self._heard.get(channel):
+        if listeners := self.heard.get(channel):
             events = [event_of(channel, payload) for payload in payloads]
             for listener in listeners:
                 listener.put(events)
@@ -166,11 +170,11 @@ class Inspector:
         return Entry(connection_id, device_id, iso_ms_of(self._now_us()), title, content)
 
     def _stop_hearing(self, listener: Listener, channel: str) -> None:
-        listeners = self._heard.get(channel)
+        listeners = self.heard.get(channel)
         if listeners is not None:
             listeners.discard(listener)
             if not listeners:
-                del self._heard[channel]
+                del self.heard[channel]
 
 
 class Trace:

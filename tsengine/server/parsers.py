@@ -52,11 +52,14 @@ class Parsers:
         workers: most processes.
         seconds: how long a parser may run for one body.
         result_max: largest result, bytes of JSON.
+
+    Attributes:
+        references: how each parser is imported, by name.
     """
 
     def __init__(self, given: Mapping[str, Parser], workers: int, seconds: float, result_max: int) -> None:
         found = {point.name: point.value.split(" ")[0] for point in entry_points(group=ENTRY_POINTS)}
-        self._references = found | {name: reference_of(name, parser) for name, parser in given.items()}
+        self.references = found | {name: reference_of(name, parser) for name, parser in given.items()}
         self._seconds = seconds
         self._result_max = result_max
         self._free = asyncio.Semaphore(workers)
@@ -67,12 +70,17 @@ class Parsers:
 
     def of(self, info: DeviceInfo) -> list[str]:
         """Return the names of the parsers that a device's data go through, in order: its connector's or network's, its own."""
-        if not self._references:
+        if not self.references:
             return []
         by_connector = (info.extra.get("connector"), info.extra.get("network"))
-        by_device = (info.id, *(tag.value for tag in info.tags if tag.key == TAG))
-        firsts = (next((name for name in names if name in self._references), None) for names in (by_connector, by_device))
-        return [name for name in firsts if name is not None]
+        by_device = (info.id, *[tag.value for tag in info.tags if tag.key == TAG])
+        names: list[str] = []
+        for candidates in (by_connector, by_device):
+            for name in candidates:
+                if name in self.references:
+                    names.append(name)
+                    break
+        return names
 
     async def run(
         self, names: list[str], body: bytes, content_type: str, device: dict[str, Any], show: Callable[[str], None] | None
@@ -103,7 +111,7 @@ class Parsers:
             self._free.release()
 
     async def _run(self, job: Job, show: Callable[[str], None] | None) -> bytes:
-        worker = self._idle.pop() if self._idle else await Worker.start(self._references)
+        worker = self._idle.pop() if self._idle else await Worker.start(self.references)
         is_whole = False
         try:
             async with asyncio.timeout(self._seconds):

@@ -91,18 +91,22 @@ class Rates:
     Args:
         limits: requests a minute by name (NAMES).
         now_us: the clock; windows begin with its minutes.
+
+    Attributes:
+        counts_data: data sent to any device are counted; otherwise only those of devices with an `rpm`.
     """
 
     def __init__(self, limits: dict[str, int], now_us: Callable[[], int]) -> None:
         check_limits(limits)
+        self.counts_data = POST_DATA in limits or DEVICE in limits
         self._limits = limits
         self._now_us = now_us
         self._window = 0
         self._counts: dict[Any, int] = {}
 
-    def limits(self, info: DeviceInfo) -> bool:
-        """Whether data sent to this device is counted."""
-        return POST_DATA in self._limits or DEVICE in self._limits or bool(info.extra.get("rpm"))
+    def counts(self, info: DeviceInfo) -> bool:
+        """Whether data sent to this device are counted."""
+        return self.counts_data or bool(info.extra.get("rpm"))
 
     def is_limited(self, route: str) -> bool:
         return route in self._limits

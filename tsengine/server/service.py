@@ -89,7 +89,9 @@ class Service:
     def is_plain(self, device: AsyncDevice) -> bool:
         """Whether data for this device go straight to the engine: no payload parser, no rate limit, nobody who listens."""
         info = device.info
-        return not (self.inspector.is_heard(device.id) or self.rates.limits(info) or self.parsers.of(info))
+        if self.inspector.heard or self.parsers.references or self.rates.counts_data:  # else one look-up is all that a POST pays
+            return not (self.inspector.is_heard(device.id) or self.parsers.of(info) or self.rates.counts(info))
+        return not info.extra.get("rpm")
 
     def stop(self) -> None:
         """End what would not end by itself: streams of events."""
