@@ -184,27 +184,28 @@ class AsyncDevice:
     async def append_many(self, points: Iterable[Point | dict[str, Any]]) -> int:
         """As Device.append_many."""
         points = points if isinstance(points, list) else list(points)
-        return await self._write(self.device.record_of_points(points)) if points else 0
+        return await self.write(self.device.record_of_points(points)) if points else 0
 
     async def append_columns(self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None) -> int:
         """As Device.append_columns."""
         if len(time) >= BULK_POINTS:
             return await self._engine.run(partial(self.device.append_columns, unit=unit, group=group), variable, time, value)
-        return await self._write(self.device.record_of_columns(variable, time, value, unit, group))
+        return await self.write(self.device.record_of_columns(variable, time, value, unit, group))
 
     async def append_arrow(self, table: Any) -> int:
         """As Device.append_arrow."""
         if getattr(table, "num_rows", 0) >= BULK_POINTS:
             return await self._engine.run(self.device.append_arrow, table)
         record = await self._engine.run(self.device.record_of_arrow, table)
-        return await self._write(record)
+        return await self.write(record)
 
     async def ingest(self, body: bytes, content_type: str = JSON_TYPE) -> int:
         """As Device.ingest."""
         record = self.device.record_of_body(body, content_type)
-        return await self._write(record)
+        return await self.write(record)
 
-    async def _write(self, record: bytes) -> int:
+    async def write(self, record: bytes) -> int:
+        """As Device.write; an empty record stores nothing."""
         if not record:
             return 0
         await self._engine.write(self.device.number, record)

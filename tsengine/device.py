@@ -191,6 +191,10 @@ class Device(DeviceReads):
         points = decode(body, content_type)
         return from_points(points, self._engine.clock.now_us(), True) if points else b""
 
+    def points_of(self, record: bytes) -> list[Point]:
+        """Return the points of a record that `write` stored, in their order, as reads show them."""
+        return points_of_rows(batch.rows(record), self.number)
+
     # --- chunks ------------------------------------------------------------------------------------------------------
 
     def chunks(self) -> list[Chunk]:

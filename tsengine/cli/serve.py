@@ -42,12 +42,25 @@ def serve(
     access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
+    parser: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=MODULE:FUNCTION", help="A payload parser, by id or tag; may be given several times."),
+    ] = None,
+    parser_timeout: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = 2.0,
+    parser_workers: Annotated[int, typer.Option(min=1, help="Processes that run payload parsers.")] = 2,
+    rate_limit: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LIMIT", help="free, starter, scale, or 'POST /data=250' a minute; may be given several times."),
+    ] = None,
+    max_listeners: Annotated[int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")] = 100,
 ) -> None:
     """Serve the store over HTTP.
 
     Runs until SIGTERM or Ctrl-C. A new store is made with a sample device in it.
     """
     try:
+        from tsengine.server.parsers import parse_parsers
+        from tsengine.server.rates import parse_limits
         from tsengine.server.run import serve as run_server
         from tsengine.server.settings import Settings
     except ImportError as error:
@@ -67,5 +80,10 @@ def serve(
         access_log=access_log,
         tls_cert=tls_cert,
         tls_key=tls_key,
+        parsers=parse_parsers(parser or []),
+        parser_timeout=parser_timeout,
+        parser_workers=parser_workers,
+        rate_limits=parse_limits(rate_limit or []),
+        max_listeners=max_listeners,
     )
     run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

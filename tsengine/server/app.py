@@ -1,4 +1,4 @@
-"""The ASGI application: POST /data goes straight to its function, everything else through Falcon's routes.
+"""The ASGI application: POST /data and GET /events go straight to their functions, everything else through Falcon's routes.
 
 It holds no state of its own: an AsyncEngine and the account token are given to `create_app`, so it can be mounted in any
 ASGI server that runs in the process that owns the store.
@@ -15,11 +15,12 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import backups, devices, files, metrics, network, parameters, points, statistics, tokens
+from tsengine.server import backups, devices, events, files, metrics, network, parameters, points, statistics, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
 from tsengine.server.openapi import document
+from tsengine.server.rates import DEVICE_ROUTES, route_of
 from tsengine.server.request_log import RequestLog, request_id_of
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer, put
@@ -53,7 +54,7 @@ class App:
     Args:
         engine: the open engine; the caller closes it after the server has stopped.
         account_token: the secret that manages devices.
-        settings: limits; where to listen is the ASGI server's.
+        settings: limits and payload parsers; where to listen is the ASGI server's.
     """
 
     def __init__(self, engine: AsyncEngine, account_token: str, settings: Settings = DEFAULTS) -> None:
@@ -61,12 +62,6 @@ class App:
         self._log = RequestLog(settings.access_log, words) if settings.access_log else None
         self.service = Service(engine, account_token, settings, self._log)
         self._routes = routes(self.service)
-
-    def close(self) -> None:
-        """Interrupt jobs, which go on at the next start, and write what is left of the access log; before the engine is closed."""
-        self.service.jobs.stop()
-        if self._log is not None:
-            self._log.close()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -102,10 +97,45 @@ class App:
         if scope["method"] == "POST" and scope["path"] == "/data":
             scope["route"] = "/data"
             await post_data(scope, receive, send, self.service)
+        elif scope["method"] == "GET" and scope["path"] == "/events":
+            scope["route"] = "/events"
+            await events.get_events(scope, receive, send, self.service)
         elif scope["method"] == "OPTIONS":
             await reply(send, PREFLIGHT)
         else:
             await self._routes(scope, receive, send)
+
+    def stop(self) -> None:
+        """End the streams of events, which would hold up a server that waits for its requests: call it when it begins to stop."""
+        self.service.stop()
+
+    async def close(self) -> None:
+        """End jobs, which go on at the next start, and parsers' processes, and write what is left of the access log.
+
+        To be called before the engine is closed.
+        """
+        await self.service.close()
+        if self._log is not None:
+            self._log.close()
+
+
+class RateGate:
+    """Counts the requests of all routes but those on data, if their caller may ask at all."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    async def process_resource(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, resource: object, params: object) -> None:
+        assert req.uri_template is not None
+        route = route_of(req.method, req.uri_template)
+        if route.endswith("/data") or not self._service.rates.is_limited(route):
+            return
+        gate, headers = self._service.gate, req.scope["headers"]
+        if not gate.is_account(headers):
+            gate.caller(headers, None)
+            if route not in DEVICE_ROUTES:
+                return  # the resource refuses it
+        self._service.rates.admit(route)
 
 
 class Health:
@@ -156,6 +186,7 @@ ROUTES: tuple[Route, ...] = (
     *network.ROUTES,
     *files.ROUTES,
     *backups.ROUTES,
+    *events.ROUTES,
 )
 
 
@@ -176,6 +207,8 @@ def routes(service: Service) -> falcon.asgi.App[Any, Any]:
         resp.status = CLIENT_GONE
 
     app = falcon.asgi.App(middleware=[NotedRoute()])
+    if service.settings.rate_limits:
+        app.add_middleware(RateGate(service))
     for route in ROUTES:  # Falcon prefers a literal part to a field: /device/token wins over /device/{device_id}
         app.add_route(route.path, route.resource(service))
     app.add_error_handler(Exception, answer_failure)

@@ -13,6 +13,8 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 JSON = "application/json"
+TRANSPORT = "tsengine.transport"
+"""Where our server leaves the connection in a scope's `state`, for `abort`."""
 
 
 class Disconnected(Exception):
@@ -23,6 +25,13 @@ async def reply(send: Send, answer: Answer) -> None:
     length = (b"content-length", b"%d" % len(answer.body))
     await send({"type": "http.response.start", "status": answer.status, "headers": [*answer.headers, length]})
     await send({"type": "http.response.body", "body": answer.body})
+
+
+def abort(scope: Scope) -> None:
+    """Drop a connection whose client does not read: a close would wait for it. Other servers give no way to do so."""
+    transport = scope.get("state", {}).get(TRANSPORT)
+    if transport is not None:
+        transport.abort()
 
 
 def content_type_of(headers: Iterable[Header]) -> str:

@@ -1,12 +1,11 @@
 """POST /data as a bare ASGI function: token, body, engine, answer, and nothing else on the way.
 
-The order of the checks is the contract's: token (401), device active (400), size (413), syntax and items (400), window and
-capacity (400). Nothing is stored before all have passed; the answer leaves after the group commit.
+The order of the checks is the contract's: token (401), device active (400), then those of sending.py.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import lru_cache, partial
 
 from tsengine.server.asgi import Disconnected, Receive, Scope, Send, read_body, reply
 from tsengine.server.envelope import JSON_HEADERS, Answer
@@ -21,8 +20,8 @@ async def post_data(scope: Scope, receive: Receive, send: Send, service: Service
     headers = scope["headers"]
     try:
         device = service.gate.device(headers, "write")
-        body = await read_body(headers, receive, service.settings.max_body)
-        answer = added(await store(service, device, headers, body))
+        body = partial(read_body, headers, receive, service.settings.max_body)
+        answer = added(await store(service, device, headers, body, scope))
     except Disconnected:
         return
     except Exception as error:

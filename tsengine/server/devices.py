@@ -28,8 +28,8 @@ PROFILE_ID = "0" * 23 + "1"
 
 TYPES = ("mutable", "immutable")
 FOREIGN_TYPES = ("hybrid", "legacy")
-KEPT_FIELDS = ("connector", "network", "connector_parse", "payload_decoder")
-"""Fields that are stored and shown, and mean nothing to the engine."""
+KEPT_FIELDS = ("connector", "network", "connector_parse", "payload_decoder", "rpm")
+"""Fields that are stored and shown, and mean nothing to the engine. `rpm` is the device's rate limit (rates.py)."""
 
 DEFAULT_FIELDS = ("id", "name", "tags")
 ALWAYS_FIELDS = ("id", "tags")
@@ -292,7 +292,7 @@ def fields_of(service: Service, device: Device, *, with_last_input: bool = True)
         "last_output": None,
         "inspected_at": None,
         "last_retention": None,
-        "rpm": None,
+        "rpm": info.extra.get("rpm"),
         "data_retention": "forever" if info.chunk_retention is None else f"{info.chunk_retention} {info.chunk_period}",
     }
     if info.type == "immutable":
@@ -371,6 +371,8 @@ def common_fields(body: DeviceBody) -> dict[str, Any]:
         value = getattr(body, name)
         if value is not UNSET:
             fields[name] = value
+    if body.rpm is not UNSET and body.rpm is not None and body.rpm < 1:
+        raise wrong_body("rpm", "rpm must be at least 1 request a minute, or null for no limit of the device's own")
     extra = {name: value for name in KEPT_FIELDS if (value := getattr(body, name)) is not UNSET}
     if body.parse_function is not UNSET:
         extra["payload_decoder"] = body.parse_function

@@ -51,7 +51,7 @@ class NetworkData:
         found = await self._service.run(device_with_serial, self._service.engine.engine, serial)
         device = AsyncDevice(self._service.engine, found)
         require_active(device)
-        answer(resp, f"{await store(self._service, device, req.scope['headers'], body)} Data Added")
+        answer(resp, f"{await store(self._service, device, req.scope['headers'], body, req.scope)} Data Added")
 
 
 class NetworkParameters:

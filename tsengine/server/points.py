@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, Literal
 
 import falcon.asgi
@@ -19,6 +20,7 @@ from tsengine.server.dates import iso_ms_of
 from tsengine.server.described import READ, DataItem
 from tsengine.server.envelope import Answer, Refusal, success
 from tsengine.server.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
+from tsengine.server.rates import DELETE_DATA, GET_AGGREGATE, GET_DATA, PUT_DATA
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
 from tsengine.server.routing import Call, Need, Query, Route
 from tsengine.server.sending import store
@@ -61,7 +63,7 @@ class DeviceData:
     async def on_post(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
         device = await self._device(req, device_id)
         require_active(device)
-        count = await store(self._service, device, req.scope["headers"], await self._service.body(req))
+        count = await store(self._service, device, req.scope["headers"], partial(self._service.body, req), req.scope)
         answer(resp, f"{count} Data Added")
 
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response, device_id: str) -> None:
@@ -79,7 +81,11 @@ class DeviceData:
 
 async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> Answer:
     """Return the answer to GET: rows, buckets or a number."""
-    query = known_ids(device, parse_query(req.query_string, service.now_us()))
+    service.rates.admit(GET_DATA, device.info)
+    query = parse_query(req.query_string, service.now_us())
+    if query.query == "aggregate":
+        service.rates.admit(GET_AGGREGATE)
+    query = known_ids(device, query)
     if query.query in SCALAR_QUERIES:
         number = await service.run(read_scalar, device.device, query)
         if req.user_agent and req.user_agent.startswith(PYTHON_SDK):
@@ -96,6 +102,7 @@ def _read(device: Device, query: DataQuery) -> Answer:
 
 async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:
     """Delete exactly the rows that the same GET returns."""
+    service.rates.admit(DELETE_DATA)
     if device.info.type == "immutable":
         raise Refusal(400, "Data in immutable devices cannot be deleted")
     query = known_ids(device, parse_query(req.query_string, service.now_us()))
@@ -108,6 +115,7 @@ async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request
 
 async def edit(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:
     """Replace fields of at most 25 registers, all or none; ids that do not exist are not counted."""
+    service.rates.admit(PUT_DATA)
     if device.info.type == "immutable":
         raise Refusal(400, "You cannot edit data on immutable device")
     items = decode_items(await service.body(req), EditBody)

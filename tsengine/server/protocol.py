@@ -26,7 +26,7 @@ from uvicorn.server import ServerState
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
 from tsengine.server.app import CLIENT_GONE
-from tsengine.server.asgi import JSON
+from tsengine.server.asgi import JSON, TRANSPORT
 from tsengine.server.data import PATH, added
 from tsengine.server.envelope import JSON_HEADERS, Answer, Header, Refusal, failure
 from tsengine.server.request_log import new_request_id, request_id_of
@@ -113,6 +113,7 @@ class Protocol(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         is_full = len(self.connections) >= self.service.settings.max_connections
         super().connection_made(transport)
+        self.app_state = {**self.app_state, TRANSPORT: transport}
         if is_full:
             self._is_refused = True
             limit = self.service.settings.max_connections

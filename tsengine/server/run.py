@@ -51,11 +51,16 @@ FILES_KEPT = 256
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says when it listens, and where."""
+    """A uvicorn server that says when it listens, and where, and ends streams of events before it waits for requests."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str) -> None:
+    def __init__(self, config: uvicorn.Config, greeting: str, app: App) -> None:
         super().__init__(config)
         self._greeting = greeting
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._app.stop()
+        await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -109,9 +114,8 @@ def serve(
 
 
 async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Settings) -> None:
-    async_engine = AsyncEngine(engine)
-    app = App(async_engine, token, settings)
-    try:
+    async with AsyncEngine(engine) as async_engine:
+        app = App(async_engine, token, settings)
         config = uvicorn.Config(
             app,
             host=settings.host,
@@ -127,10 +131,10 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
-        await Server(config, greeting).serve()
-    finally:
-        app.close()
-        await async_engine.close()
+        try:
+            await Server(config, greeting, app).serve()
+        finally:
+            await app.close()
 
 
 def check_tls(settings: Settings) -> None:

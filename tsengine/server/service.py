@@ -1,4 +1,4 @@
-"""What all resources share: the engine, the gate, the settings, and when each device last sent data."""
+"""What all resources share: the engine, the gate, the limits, who listens, and when each device last sent data."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
 from tsengine.server.filestore import FileStore
+from tsengine.server.inspector import Inspector
 from tsengine.server.jobs import Jobs
+from tsengine.server.parsers import Parsers
+from tsengine.server.rates import Rates
 from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
@@ -42,6 +45,9 @@ class Service:
         self.traffic = Traffic()
         self.jobs = Jobs(engine.engine, self.files, lambda device_id, points: self.saw_input(device_id, points, 0))
         self._log = log
+        self.rates = Rates(settings.rate_limits, self.now_us)
+        self.parsers = Parsers(settings.parsers, settings.parser_workers, settings.parser_timeout, settings.max_body)
+        self.inspector = Inspector(settings.max_listeners, self.now_us)
         self._last_input_us: dict[str, int] = {}
 
     def now_us(self) -> int:
@@ -82,13 +88,27 @@ class Service:
         self.traffic.errors[error_kind(error)] += 1
         return failure(error, request_id)
 
-    def is_plain(self, device: AsyncDevice) -> bool:
-        """Whether what is sent to this device is stored as it came: if not, POST /data takes the long way through `sending.store`."""
-        return True
-
     def forget(self, device_id: str) -> None:
         """Drop what is remembered of a deleted device."""
         self._last_input_us.pop(device_id, None)
+        self.inspector.forget_device(device_id)
+
+    def is_plain(self, device: AsyncDevice) -> bool:
+        """Whether data for this device go straight to the engine: no payload parser, no rate limit, nobody who listens."""
+        info = device.info
+        if self.inspector.heard or self.parsers.references or self.rates.counts_data:  # else one look-up is all that a POST pays
+            return not (self.inspector.is_heard(device.id) or self.parsers.of(info) or self.rates.counts(info))
+        return not info.extra.get("rpm")
+
+    def stop(self) -> None:
+        """End what would not end by itself: streams of events."""
+        self.inspector.close()
+
+    async def close(self) -> None:
+        """End the processes of payload parsers, and interrupt jobs."""
+        self.stop()
+        await self.parsers.close()
+        self.jobs.stop()
 
     def last_input_us(self, device: Device) -> int | None:
         """Return when a device last sent data, or None for never. After a restart the newest point of each variable tells it."""

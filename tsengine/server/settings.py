@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import msgspec
 
 from tsengine.limits import BODY_BYTES, CONNECTIONS, FILE_BYTES, FILES_BYTES, HEAD_BYTES, IDLE_S, STALLED_S
@@ -24,6 +27,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         header_timeout: the head of a request has to arrive within so many seconds, else 408.
         body_timeout: a body's next piece has to arrive, or an answer's to be read, within so many seconds, else 408.
         idle_timeout: how long a connection may be silent between requests, seconds.
+        parsers: payload parsers by name, each a function of a module or the text "package.module:function"; see parsers.py.
+        parser_timeout: how long a payload parser may run for one request, seconds.
+        parser_workers: processes that run payload parsers; each is started when it is first needed.
+        rate_limits: most requests a minute of a route ("POST /data"), and of each device ("device"); see rates.py. Empty = no limits.
+        max_listeners: streams of /events that may be open at the same time.
+        comment_interval: a stream of /events sends a comment when it had nothing to send for so long, seconds; clients want one each 5 s.
     """
 
     host: str = HOST
@@ -39,3 +48,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout: float = STALLED_S
     body_timeout: float = STALLED_S
     idle_timeout: float = IDLE_S
+    parsers: dict[str, str | Callable[..., Any]] = {}
+    parser_timeout: float = 2.0
+    parser_workers: int = 2
+    rate_limits: dict[str, int] = {}
+    max_listeners: int = 100
+    comment_interval: float = 4.0

@@ -103,6 +103,7 @@ async def delete(service: Service, token: str) -> None:
         await service.engine.delete_token(token)
     except NotFoundError:
         raise token_not_found() from None
+    service.inspector.check_tokens()
 
 
 def token_not_found() -> Refusal:

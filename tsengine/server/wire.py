@@ -75,6 +75,7 @@ class DeviceBody(msgspec.Struct):
     connector_parse: bool | UnsetType | None = UNSET
     parse_function: str | UnsetType | None = UNSET
     payload_decoder: str | UnsetType | None = UNSET
+    rpm: int | UnsetType | None = UNSET
     configuration_params: list[ParameterBody] | UnsetType | None = UNSET
 
 
