@@ -13,7 +13,7 @@ from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
 from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, NotFoundError
-from tsengine.ingest import JSON_TYPE, decode, is_arrow
+from tsengine.ingest import JSON_TYPE, is_arrow, record_of_body
 from tsengine.limits import LOAD_ROWS
 from tsengine.query import ColumnarReader, Reader, RegisterReader
 from tsengine.reads import DeviceReads, Names, Time
@@ -188,8 +188,7 @@ class Device(DeviceReads):
             from tsengine.arrow import read_stream
 
             return self.record_of_arrow(read_stream(body))
-        points = decode(body, content_type)
-        return from_points(points, self._engine.clock.now_us(), True) if points else b""
+        return record_of_body(body, content_type, self._engine.clock.now_us())
 
     # --- chunks ------------------------------------------------------------------------------------------------------
 
