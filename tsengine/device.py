@@ -185,9 +185,10 @@ class Device(DeviceReads):
     def record_of_body(self, body: bytes, content_type: str) -> bytes:
         """Return the record of a body, checked but not stored; empty bytes for an empty list."""
         if is_arrow(content_type):
-            from tsengine.arrow import read_stream
+            from tsengine.arrow import read_body
 
-            return self.record_of_arrow(read_stream(body))
+            table = read_body(body, self._engine.clock.now_us())
+            return b"" if table is None else self._record_of_tables(iter([table]))
         return record_of_body(body, content_type, self._engine.clock.now_us())
 
     # --- chunks ------------------------------------------------------------------------------------------------------

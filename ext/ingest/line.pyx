@@ -8,10 +8,10 @@ Every step is checked against the end of the body. Errors are InputErrors that n
 """
 
 from libc.math cimport NAN
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy, memset
 
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
 from tsengine.core.batch cimport COLUMN_GROUP, COLUMN_LOCATION, COLUMN_UNIT, BatchBuilder, GroupCell
 from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
@@ -195,7 +195,7 @@ cdef class LineReader:
                 self.builder.kind[row], self.builder.value[row] = KIND_BOOLEAN, 0
             else:
                 self._number(text, size, row)
-        if self.at < self.size and self.data[self.at] != c',' and self.data[self.at] != c' ' and not ends_line(self.data, self.at, self.size):
+        if not ends_line(self.data, self.at, self.size) and self.data[self.at] != c',' and self.data[self.at] != c' ':
             self._fail("a field value must be followed by a comma, a space or the end of the line")
         return 0
 
