@@ -22,6 +22,9 @@ PACKED_COLUMNS_TYPE = "application/vnd.tsengine.columns+msgpack"
 LINE_TYPE = "application/vnd.influxdb.line-protocol"
 ARROW_TYPE = "application/vnd.apache.arrow.stream"
 
+MEDIA_TYPES = (JSON_TYPE, COLUMNS_TYPE, MESSAGEPACK_TYPES[0], PACKED_COLUMNS_TYPE, ARROW_TYPE, LINE_TYPE)
+"""One of each form, the usual one first."""
+
 PRECISIONS_NS = {"ns": 1, "n": 1, "us": 1_000, "u": 1_000, "ms": 1_000_000, "s": 10**9, "m": 60 * 10**9, "h": 3_600 * 10**9}
 """Units of the times of a line protocol body, nanoseconds: those of InfluxDB 2 and 1."""
 

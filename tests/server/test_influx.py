@@ -55,7 +55,12 @@ def test_the_official_client(server: Server, any_device: Made, enable_gzip: bool
         with pytest.raises(ApiException) as caught:
             api.write("bucket", record="good value=1\nbad value=")
         assert caught.value.status == 400
-        assert json.loads(caught.value.body) == {"code": "invalid", "message": "line 2: missing field value", "line": 2}
+        assert json.loads(caught.value.body) == {
+            "status": False,
+            "message": "line 2: missing field value",
+            "code": "invalid",
+            "line": 2,
+        }
     rows = server.read(any_device, {"qty": 100})
     assert len(rows) == 10
     found = {row["variable"]: row for row in rows}
@@ -103,9 +108,9 @@ def test_tokens_come_in_every_way(server: Server, device: Made) -> None:
 )
 def test_wrong_tokens_are_refused(server: Server, headers: dict[str, str]) -> None:
     status, _, body = write(server, "/api/v2/write", b"a value=1", headers)
-    assert (status, body) == (401, {"code": "unauthorized", "message": "Authorization denied"})
+    assert (status, body) == (401, {"status": False, "code": "unauthorized", "message": "Authorization denied"})
     status, found, body = write(server, "/write", b"a value=1", headers)
-    assert (status, body, found["x-influxdb-error"]) == (401, {"error": "Authorization denied"}, "Authorization denied")
+    assert (status, body["error"], found["x-influxdb-error"]) == (401, "Authorization denied", "Authorization denied")
 
 
 def test_a_token_that_only_reads_is_refused(server: Server, device: Made) -> None:
@@ -145,7 +150,7 @@ def test_errors_have_the_shape_of_each_version(server: Server, device: Made) -> 
         assert (found[0], found[2]["code"]) == (status, code)
         assert found[2]["message"].startswith(message)
         found = write(server, f"/write{query}", body, {**headers, **extra})
-        assert (found[0], list(found[2])) == (status, ["error"])
+        assert (found[0], list(found[2])) == (status, ["status", "message", "error"])
         assert found[2]["error"].startswith(message)
         assert found[1]["x-influxdb-error"].startswith(message)
     assert server.read(device) == []

@@ -44,6 +44,7 @@ CODES = {
 }
 """InfluxDB's names of failures, by status."""
 
+
 class Ping:
     """/ping: the server answers, with nothing."""
 
