@@ -53,7 +53,12 @@ FLOORS: list[dict[str, str]] = [
     {
         "tsengine.core.ingest": "",
         "tsengine.core.ingest.fields": "",
+        "tsengine.core.ingest.decimal": "",
+        "tsengine.core.ingest.memo": "",
+        "tsengine.core.ingest.cell": "tsengine.core.ingest.decimal",
         "tsengine.core.ingest.points": "tsengine.core.ingest.fields",
+        "tsengine.core.ingest.columns": "tsengine.core.ingest.cell tsengine.core.ingest.fields tsengine.core.ingest.memo",
+        "tsengine.core.ingest.line": "tsengine.core.ingest.decimal tsengine.core.ingest.fields tsengine.core.ingest.memo",
         "tsengine.core.ingest.table": "tsengine.core.ingest.fields",
         "tsengine.core.ingest.rows": "tsengine.core.ingest.table",
         "tsengine.core.store": "",
@@ -135,7 +140,8 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.stream": "",
-        "tsengine.arrow": "tsengine.stream",
+        "tsengine.arrow_stream": "",
+        "tsengine.arrow": "tsengine.arrow_stream tsengine.stream",
         "tsengine.reads": "tsengine.stream",
         "tsengine.transfer.": "*",
         "tsengine.device": "tsengine.arrow tsengine.reads",

@@ -12,26 +12,41 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from tsengine.arrow_stream import inflated_bytes
 from tsengine.core.ingest.table import Column, Table
-from tsengine.errors import InputError
+from tsengine.errors import InputError, LimitError
+from tsengine.limits import ARROW_INFLATED_BYTES, BATCH_POINTS
 from tsengine.query import KIND_INTEGER, KIND_NUMBER
 from tsengine.stream import dataset as dataset
 
 GROUP_BYTES = 12
 """A group of 24 hexadecimal characters, packed."""
 
+CELL_ALIGNMENT = 8
+"""Bytes on which cells have to begin, to be read as numbers where they are."""
+
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def read_stream(body: bytes) -> pa.Table:
-    """Return the table of an Arrow IPC stream.
+def read_body(body: bytes, now_us: int) -> Table | None:
+    """Return the points of an Arrow IPC stream that came from outside, or None if it has no rows. Nothing in it is trusted.
 
     Raises:
-        InputError: the bytes are no such stream.
+        InputError: the bytes are no such stream, or as `read_tables`. LimitError: more rows than a batch may hold, or compressed
+            buffers of more than ARROW_INFLATED_BYTES, which are not inflated then.
     """
     try:
-        return pa.ipc.open_stream(body).read_all()
-    except (pa.ArrowException, OSError) as error:
+        size_bytes = inflated_bytes(body)
+        if size_bytes > ARROW_INFLATED_BYTES:
+            raise LimitError(
+                f"the Arrow stream inflates to {size_bytes} bytes, at most {ARROW_INFLATED_BYTES} are allowed; send it in parts"
+            )
+        table = pa.ipc.open_stream(body).read_all()
+        if table.num_rows > BATCH_POINTS:
+            raise LimitError(f"a batch of {table.num_rows} points is too large, at most {BATCH_POINTS} are allowed; send it in parts")
+        table.validate(full=True)  # offsets, codes and UTF-8: what comes after this reads them unchecked
+        return read_table(table, now_us, with_device=False) if table.num_rows else None
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise InputError(f"Malformed Arrow stream: {error}") from None
 
 
@@ -104,6 +119,8 @@ def column_of(table: pa.Table, name: str, *, required: bool = False) -> pa.Array
 def buffers_of(column: pa.Array, texts: list[Any] | None = None) -> Column:
     """Return the cells of an array with a validity bitmap and one buffer of cells."""
     valid, data = column.buffers()[:2]
+    if data is not None and data.address % CELL_ALIGNMENT:  # a stream may lie anywhere in its bytes
+        data = pa.py_buffer(data.to_pybytes())
     return Column(data, valid if column.null_count else None, column.offset, texts)
 
 
@@ -112,8 +129,13 @@ def time_column(table: pa.Table) -> Column:
     if column is None:
         raise InputError("the table has no rows")
     if pa.types.is_timestamp(column.type):
-        if column.type.unit != "us":
+        if column.type.unit == "ns":
             column = column.cast(pa.timestamp("us", column.type.tz), safe=False)
+        elif column.type.unit != "us":
+            try:
+                column = column.cast(pa.timestamp("us", column.type.tz))
+            except pa.ArrowInvalid:
+                raise InputError("time: every time must lie in the years 1 to 9999") from None
     elif column.type != pa.int64():
         raise InputError(f"column 'time' must be a timestamp or int64 microseconds, not {column.type}")
     return buffers_of(column)

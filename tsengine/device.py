@@ -13,7 +13,7 @@ from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
 from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, NotFoundError
-from tsengine.ingest import JSON_TYPE, decode, is_arrow
+from tsengine.ingest import JSON_TYPE, is_arrow, record_of_body
 from tsengine.limits import LOAD_ROWS
 from tsengine.query import ColumnarReader, Reader, RegisterReader
 from tsengine.reads import DeviceReads, Names, Time
@@ -185,11 +185,11 @@ class Device(DeviceReads):
     def record_of_body(self, body: bytes, content_type: str) -> bytes:
         """Return the record of a body, checked but not stored; empty bytes for an empty list."""
         if is_arrow(content_type):
-            from tsengine.arrow import read_stream
+            from tsengine.arrow import read_body
 
-            return self.record_of_arrow(read_stream(body))
-        points = decode(body, content_type)
-        return from_points(points, self._engine.clock.now_us(), True) if points else b""
+            table = read_body(body, self._engine.clock.now_us())
+            return b"" if table is None else self._record_of_tables(iter([table]))
+        return record_of_body(body, content_type, self._engine.clock.now_us())
 
     def points_of(self, record: bytes) -> list[Point]:
         """Return the points of a record that `write` stored, in their order, as reads show them."""

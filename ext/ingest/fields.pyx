@@ -297,7 +297,8 @@ cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
 
 
 cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
-    """Microseconds, whole milliseconds, of what a device may send: ISO text, milliseconds, digits as text; falsy = now."""
+    """Microseconds, whole milliseconds, of what a device may send: ISO text, milliseconds, digits as text, MessagePack's timestamp;
+    falsy = now."""
     cdef int64_t time_us
     cdef double number
     cdef Py_ssize_t size
@@ -310,6 +311,9 @@ cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
             if not ((size == 13 or size == 10) and (<str> time).isdecimal() and (<str> time).isascii()):
                 raise invalid(i, f"time {time!r} is not ISO 8601 nor a Unix time of 10 or 13 digits")
             time_us = int(time) * (1000 if size == 13 else 1000000)
+        return time_us - (time_us % 1000 + 1000) % 1000
+    if PyDateTime_Check(time):
+        time_us = time_of(time, now_us, i)
         return time_us - (time_us % 1000 + 1000) % 1000
     if type(time) is bool or not isinstance(time, (int, float)):
         raise invalid(i, "time must be ISO 8601 text or Unix milliseconds")

@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import backups, devices, events, files, metrics, network, parameters, points, statistics, tokens
+from tsengine.server import backups, devices, events, files, influx, metrics, network, parameters, points, statistics, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -184,6 +184,7 @@ ROUTES: tuple[Route, ...] = (
     *parameters.ROUTES,
     *tokens.ROUTES,
     *network.ROUTES,
+    *influx.ROUTES,
     *files.ROUTES,
     *backups.ROUTES,
     *events.ROUTES,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from tsengine.server.envelope import Answer, Header, Refusal
+from tsengine.server.encoding import encoding_of, expand, too_large
+from tsengine.server.envelope import Answer, Header
 
 Scope = dict[str, Any]
 Message = MutableMapping[str, Any]
@@ -42,15 +43,18 @@ def content_type_of(headers: Iterable[Header]) -> str:
 
 
 async def read_body(headers: Iterable[Header], receive: Receive, max_body: int) -> bytes:
-    """Return a request's whole body.
+    """Return a request's whole body, inflated if it is compressed.
 
     Raises:
-        Refusal: 413, before the rest is read; the server throws the rest away as it arrives.
+        Refusal: 413, before the rest is read; the server throws the rest away as it arrives. 415, 400 as `encoding_of`, `expand`.
         Disconnected: the client went away.
     """
+    encoding = ""
     for name, value in headers:
         if name == b"content-length" and int(value) > max_body:
             raise too_large(max_body)
+        if name == b"content-encoding":
+            encoding = encoding_of(headers)
     parts: list[bytes] = []
     size_bytes = 0
     while True:
@@ -62,9 +66,6 @@ async def read_body(headers: Iterable[Header], receive: Receive, max_body: int) 
         if size_bytes > max_body:
             raise too_large(max_body)
         if not message.get("more_body", False):
-            return b"".join((*parts, part)) if parts else part
+            body = b"".join((*parts, part)) if parts else part
+            return expand(body, encoding, max_body) if encoding else body
         parts.append(part)
-
-
-def too_large(max_body: int) -> Refusal:
-    return Refusal(413, f"The request body is larger than max_body, {max_body} bytes; send the data in smaller requests")

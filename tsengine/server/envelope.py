@@ -97,7 +97,7 @@ def error_kind(error: Exception) -> str:
 
 def failure(error: Exception, request_id: str = "") -> Answer:
     """Return the answer that an exception stands for; an unforeseen one is logged, with the request's id, and becomes 500."""
-    refusal = error if isinstance(error, Refusal) else _refusal_of(error, request_id)
+    refusal = refusal_of(error, request_id)
     body: dict[str, Any] = {"status": False, "message": str(refusal)}
     if refusal.field_errors:
         body["field_errors"] = refusal.field_errors
@@ -107,8 +107,11 @@ def failure(error: Exception, request_id: str = "") -> Answer:
     return Answer(refusal.status, headers, _encode(body))
 
 
-def _refusal_of(error: Exception, request_id: str) -> Refusal:
+def refusal_of(error: Exception, request_id: str) -> Refusal:
+    """Return status and message of an exception; an unforeseen one is logged, with the request's id, and becomes 500."""
     match error:
+        case Refusal():
+            return error
         case InputError(index=int(index)):
             prefix = f"Invalid data at index {index}: "
             problem = str(error).removeprefix(prefix)

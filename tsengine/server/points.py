@@ -14,6 +14,7 @@ from tsengine.core.ingest.points import from_points
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id
+from tsengine.ingest import MEDIA_TYPES
 from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
@@ -200,7 +201,14 @@ def _calls(read: Need, write: Need, whose: str, *, is_raw: bool) -> dict[str, Ca
             query=READ,
             answer=(list[WireRow], list[BucketRow], float),
         ),
-        "post": Call(summary=f"Send points to {whose}", need=write, text="All or none.", body=DataItem | list[DataItem], is_raw=is_raw),
+        "post": Call(
+            summary=f"Send points to {whose}",
+            need=write,
+            text="All or none. Bodies may be compressed: Content-Encoding gzip, deflate or zstd.",
+            body=DataItem | list[DataItem],
+            accepts=MEDIA_TYPES,
+            is_raw=is_raw,
+        ),
         "put": Call(
             summary=f"Edit registers of {whose}",
             need=write,

@@ -10,9 +10,10 @@ import falcon.asgi
 from tsengine.aio import AsyncDevice, AsyncEngine
 from tsengine.device import Device
 from tsengine.errors import NotFoundError
-from tsengine.server.asgi import Disconnected, too_large
+from tsengine.server.asgi import Disconnected
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
+from tsengine.server.encoding import encoding_of, expand, too_large
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
 from tsengine.server.filestore import FileStore
 from tsengine.server.inspector import Inspector
@@ -121,12 +122,13 @@ class Service:
         return known
 
     async def body(self, req: falcon.asgi.Request) -> bytes:
-        """Return a request's body.
+        """Return a request's body, inflated if it is compressed.
 
         Raises:
-            Refusal: 413; it is larger than max_body.
+            Refusal: 413; it is larger than max_body. 415, 400 as `encoding_of` and `expand`.
             Disconnected: the client went away before the body was complete.
         """
+        encoding = encoding_of(req.scope["headers"])
         length = req.content_length
         if length is not None and length > self.settings.max_body:
             raise too_large(self.settings.max_body)
@@ -135,7 +137,7 @@ class Service:
             raise too_large(self.settings.max_body)
         if length is not None and len(body) < length:
             raise Disconnected
-        return body
+        return expand(body, encoding, self.settings.max_body)
 
     async def device(self, device_id: str) -> AsyncDevice:
         """Return the device with this id.

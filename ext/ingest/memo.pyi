@@ -1,0 +1,2 @@
+class Memo:
+    """Texts of cells that were seen, and the first row of each."""
