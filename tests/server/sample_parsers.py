@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -130,7 +129,6 @@ def unnamed(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict
 
 
 async def later(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict[str, Any]]:
-    await asyncio.sleep(0)
     return []
 
 
