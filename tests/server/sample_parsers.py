@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import sys
@@ -86,6 +85,17 @@ def abort(payload: Any, raw_payload: Any, device: dict[str, Any]) -> None:
     os.abort()
 
 
+def mute(payload: Any, raw_payload: Any, device: dict[str, Any]) -> None:
+    """Close everything, as a daemon does, and go on."""
+    os.closerange(3, 1024)
+    while True:
+        pass
+
+
+def verbose(payload: Any, raw_payload: Any, device: dict[str, Any]) -> None:
+    raise ValueError("x" * 10_000_000)
+
+
 def hungry(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict[str, Any]]:
     return [{"variable": "size", "value": len(bytearray(1 << 40))}]
 
@@ -119,7 +129,6 @@ def unnamed(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict
 
 
 async def later(payload: Any, raw_payload: Any, device: dict[str, Any]) -> list[dict[str, Any]]:
-    await asyncio.sleep(0)
     return []
 
 

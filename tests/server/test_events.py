@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +69,33 @@ async def test_who_may_listen(tmp_path: Path, name: str) -> None:
                 stream.leave()
                 await stream.task
         assert not here.app.service.inspector.heard and not here.app.service.inspector._listeners
+
+
+@in_loop
+async def test_any_query_is_answered(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        device, token = here.make()
+        pick = random.Random(20_261_121).choice
+        names = ["channels", "channel", "channels[]", "channel[0]", "channels[a][b]", "token", "authorization", "%00", "", "[", "%ff"]
+        values = [
+            "",
+            ",",
+            token,
+            ACCOUNT,
+            device,
+            f"device_data.{device}x",
+            "device_data.%00",
+            "%ff%fe",
+            "é",
+            "a" * 5000,
+            "&&=",
+            "*",
+            "0" * 24,
+        ]
+        for _ in range(500):
+            query = "&".join(f"{pick(names)}={pick(values)}" for _ in range(pick(range(6))))
+            reply = await here.call("GET", f"/events?{query}")
+            assert reply.status in (400, 401, 404), query
 
 
 # --- what is told -------------------------------------------------------------------------------------------------------

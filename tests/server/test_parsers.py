@@ -32,7 +32,21 @@ MAX_BODY = 1_000_000
 
 NAMES = [
     *("seen", "hexadecimal", "rename", "one", "nothing", "loop", "stubborn", "fail", "leave", "die", "abort", "hungry", "too_much"),
-    *("forgetful", "numbers", "foreign", "endless", "surrogate", "unnamed", "later", "talk", "chatter", "not_a_function", "missing"),
+    *(
+        "forgetful",
+        "numbers",
+        "foreign",
+        "endless",
+        "surrogate",
+        "unnamed",
+        "later",
+        "mute",
+        "verbose",
+        "talk",
+        "chatter",
+        "not_a_function",
+        "missing",
+    ),
 ]
 
 
@@ -133,6 +147,8 @@ def test_one_item_or_none_may_come_back(parsing: Server) -> None:
         ("leave", "Payload parser failed: SystemExit: good bye"),
         ("die", "Payload parser ended its process (exit status 3)"),
         ("abort", "Payload parser ended its process (signal 6)"),
+        ("mute", "Payload parser ended its process (it closed its output and went on)"),
+        ("verbose", "Payload parser failed: ValueError: " + "x" * 1000 + "..."),
         ("hungry", "Payload parser failed: MemoryError"),
         ("too_much", "Payload parser returned more than max_body, 1000000 bytes of JSON"),
         ("forgetful", "Payload parser forgetful must return a list of dicts, not None"),

@@ -103,7 +103,7 @@ class Inspector:
     """
 
     def __init__(self, max_listeners: int, now_us: Callable[[], int]) -> None:
-        self._listeners_max = max_listeners
+        self._max_listeners = max_listeners
         self._now_us = now_us
         self._listeners: set[Listener] = set()
         self.heard: dict[str, set[Listener]] = {}
@@ -113,10 +113,6 @@ class Inspector:
         """Whether anybody listens to a channel of this device."""
         return INSPECTOR + device_id in self.heard or DATA + device_id in self.heard
 
-    def hears_data(self, device_id: str) -> bool:
-        """Whether anybody wants the rows that this device stores."""
-        return DATA + device_id in self.heard
-
     def listen(self, listener: Listener) -> None:
         """Begin to tell a listener.
 
@@ -125,8 +121,8 @@ class Inspector:
         """
         if self._is_closed:
             raise Refusal(503, "The server stops")
-        if len(self._listeners) >= self._listeners_max:
-            raise Refusal(503, f"{self._listeners_max} streams are open, as many as the server allows; close one", retry_after_s=30)
+        if len(self._listeners) >= self._max_listeners:
+            raise Refusal(503, f"{self._max_listeners} streams are open, as many as the server allows; close one", retry_after_s=30)
         self._listeners.add(listener)
         for channel in listener.channels:
             self.heard.setdefault(channel, set()).add(listener)
@@ -187,7 +183,13 @@ class Trace:
 
     @property
     def is_heard(self) -> bool:
-        return self._inspector.is_heard(self._device_id)
+        """Whether somebody wants to see how the request fares."""
+        return INSPECTOR + self._device_id in self._inspector.heard
+
+    @property
+    def wants_rows(self) -> bool:
+        """Whether somebody wants the points that the request stores."""
+        return DATA + self._device_id in self._inspector.heard
 
     def show(self, title: str, content: object) -> None:
         """Show text as it is, bytes as text or else as hexadecimal digits, anything else as JSON."""

@@ -36,6 +36,8 @@ MEMORY_BYTES = 1 << 30
 """Most memory of its own that a parser's process may take: it gets MemoryError instead of taking the server's."""
 LOG_CHARS = 64 * 1024
 """Most text that one run of a parser may print or log."""
+MESSAGE_CHARS = 1000
+"""Most text of an error that the sender of a body is told."""
 MALFORMED = "Malformed request syntax"
 
 Kind = Literal["json", "messagepack", "text", "bytes"]
@@ -233,6 +235,8 @@ def traceback_of(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     text = str(error)
+    if len(text) > MESSAGE_CHARS:
+        text = text[:MESSAGE_CHARS] + "..."
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 

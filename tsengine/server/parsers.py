@@ -37,6 +37,8 @@ START_S = 30.0
 END_S = 1.0
 """How long the end of a killed process is awaited."""
 READ_BYTES = 64 * 1024
+TEXT_BYTES = 1 << 20
+"""Largest frame that is no result, bytes: a process keeps what is printed and its errors far below that."""
 
 TEXT_TYPES = ("application/x-www-form-urlencoded", "application/xml", "application/xhtml+xml")
 PRIVATE_VARIABLES = ("TSENGINE_ACCOUNT_TOKEN",)
@@ -129,7 +131,7 @@ class Parsers:
             else:
                 self._end(worker)
         if tag == b"E":
-            raise Refusal(400, content.decode())
+            raise Refusal(400, content.decode(errors="replace"))
         return content
 
     async def close(self) -> None:
@@ -192,14 +194,18 @@ class Worker:
         await self._send(b"P", job)
         while True:
             tag, content = await self._next(result_max)
-            if tag != b"L":
+            if tag in (b"R", b"E"):
                 return tag, content
             if show is not None:
-                show(content.decode())
+                show(content.decode(errors="replace"))
 
     async def ending(self) -> str:
         """Return how the process ended, as text."""
-        status = await self._process.wait()
+        try:
+            async with asyncio.timeout(END_S):
+                status = await self._process.wait()
+        except TimeoutError:
+            return "it closed its output and went on"
         return f"exit status {status}" if status >= 0 else f"signal {-status}"
 
     async def end(self) -> None:
@@ -231,7 +237,7 @@ class Worker:
     async def _next(self, size_max: int) -> tuple[bytes, bytes]:
         assert self._process.stdout is not None
         tag, size_bytes = FRAME.unpack(await self._process.stdout.readexactly(FRAME.size))  # IncompleteReadError is an EOFError
-        if tag == b"R" and size_bytes > size_max:
+        if size_bytes > (size_max if tag == b"R" else TEXT_BYTES):
             raise OverflowError
         return tag, await self._process.stdout.readexactly(size_bytes)
 

@@ -68,7 +68,7 @@ async def _store_watched(service: Service, device: AsyncDevice, headers: list[He
     except Exception as error:
         trace.refused(error)
         raise
-    if count and service.inspector.hears_data(device.id):
+    if count and trace.wants_rows:
         trace.stored(await service.run(_rows_of, device, record))
     return count, size_bytes
 
