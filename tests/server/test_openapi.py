@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import schemathesis
 from jsonschema_rs import meta
 
 from tests.server.server_process import Server
@@ -56,11 +57,15 @@ def test_every_route_is_in_the_document(document: Any) -> None:
     ) == len(expected)
 
 
+def test_the_document_is_openapi_3_1(document: Any) -> None:
+    assert document["openapi"].startswith("3.1.")
+    schemathesis.openapi.from_dict(document).validate()
+
+
 def test_the_document_refers_only_to_what_it_has(document: Any) -> None:
     text = str(document)
     for kind, name in set(re.findall(r"#/components/(\w+)/(\w+)", text)):
         assert name in document["components"][kind], name
-    assert document["openapi"].startswith("3.1.")
 
 
 def test_every_schema_is_json_schema(document: Any) -> None:

@@ -29,7 +29,7 @@ from tsengine.server.traffic import OTHER_ROUTE
 
 DEFAULTS = Settings()
 
-HTTP_VERSIONS = ("1.0", "1.1", "2")
+HTTP_VERSIONS = ("1.0", "1.1", "2", "3")
 """The parser lets others pass, and Falcon gives up on them."""
 
 CLIENT_GONE = 499

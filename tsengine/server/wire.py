@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET, Meta, UnsetType
 
 from tsengine.errors import InputError
 from tsengine.server.dates import iso_ms
@@ -52,8 +52,8 @@ class TagBody(msgspec.Struct):
 class ParameterBody(msgspec.Struct):
     """A configuration parameter; a number or boolean becomes text. `id` = edit that one."""
 
-    key: str | UnsetType = UNSET
-    value: str | float | bool | UnsetType | None = UNSET
+    key: Annotated[str, Meta(examples=["interval"])] | UnsetType = UNSET
+    value: Annotated[str | float | bool | UnsetType | None, Meta(examples=[600])] = UNSET
     sent: bool | None = None
     id: str | None = None
 
@@ -61,15 +61,15 @@ class ParameterBody(msgspec.Struct):
 class DeviceBody(msgspec.Struct):
     """The fields of creating and of editing a device."""
 
-    name: str | UnsetType = UNSET
-    type: str | UnsetType | None = UNSET
+    name: Annotated[str, Meta(examples=["pump 7"])] | UnsetType = UNSET
+    type: Annotated[str, Meta(examples=["immutable"])] | UnsetType | None = UNSET
     description: str | UnsetType | None = UNSET
     active: bool | UnsetType = UNSET
     visible: bool | UnsetType = UNSET
     tags: list[TagBody] | UnsetType | None = UNSET
     serie_number: str | UnsetType | None = UNSET
-    chunk_period: str | UnsetType | None = UNSET
-    chunk_retention: int | float | str | UnsetType | None = UNSET
+    chunk_period: Annotated[str, Meta(examples=["month"])] | UnsetType | None = UNSET
+    chunk_retention: Annotated[int | float | str | UnsetType | None, Meta(examples=[12])] = UNSET
     connector: str | UnsetType | None = UNSET
     network: str | UnsetType | None = UNSET
     connector_parse: bool | UnsetType | None = UNSET
@@ -88,10 +88,10 @@ class ConversionBody(msgspec.Struct):
 
 
 class TokenBody(msgspec.Struct):
-    device: str | UnsetType = UNSET
-    name: str | UnsetType = UNSET
-    permission: str | None = None
-    expire_time: str | None = None
+    device: Annotated[str, Meta(examples=["6b0172f01da82bfa2f22fa57"])] | UnsetType = UNSET
+    name: Annotated[str, Meta(examples=["for the dashboard"])] | UnsetType = UNSET
+    permission: Annotated[str, Meta(examples=["read"])] | None = None
+    expire_time: Annotated[str, Meta(examples=["6 months"])] | None = None
     serie_number: str | None = None
 
 
@@ -102,8 +102,8 @@ class SentBody(msgspec.Struct):
 class EditBody(msgspec.Struct):
     """A register's new fields, named like those of a data item so that one validation serves both."""
 
-    id: str | UnsetType = UNSET
-    value: str | float | bool | None = None
+    id: Annotated[str, Meta(examples=["0000000b0000000000000003"])] | UnsetType = UNSET
+    value: Annotated[str | float | bool | None, Meta(examples=[22.5])] = None
     unit: str | None = None
     group: str | None = None
     serie: str | float | None = None
