@@ -11,6 +11,7 @@ PYTEST := $(BIN)/python -m pytest
 PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
 BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
 PEERS := $(VENV)/.peers
+JS := tests/server/js/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -31,7 +32,7 @@ test: ## build, lint, then all tests in the normal build and all but the slow on
 	$(MAKE) --no-print-directory test-checked
 	$(MAKE) --no-print-directory test-normal
 
-test-normal: build ## all tests in the normal build
+test-normal: build $(JS) ## all tests in the normal build
 	$(PYTEST)
 
 test-checked: build-checked ## the tests that are not slow in the checked build
@@ -104,6 +105,7 @@ pin: ## compile requirements/*.txt anew from *.in, newest versions (needs uv: pi
 clean: ## remove what was built, tested and measured; keeps .venv and data
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks
 	find ext -name '*.so' -delete
+	rm -rf tests/server/js/node_modules
 	find ext tsengine tests benches -name __pycache__ -prune -exec rm -rf {} +
 
 # setup.py leaves exactly one of the two marks, so going over to the other kind runs again; it then only copies, nothing is compiled.
@@ -130,6 +132,12 @@ $(PEERS): requirements/bench.txt $(INSTALLED)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/bench.txt \
 	    || echo 'make: SKIPPED: some peers could not be installed; the benchmarks run without them'
 	@touch $@
+
+# The official JavaScript client, for tests/server/test_js.py; where there is no npm, or nothing to install from, those tests are skipped.
+$(JS): tests/server/js/package-lock.json
+	@if ! command -v npm >/dev/null; then echo 'make: SKIPPED: the tests of the JavaScript client need node 20 or newer and npm: apt-get install nodejs npm'; \
+	elif npm ci --prefix tests/server/js --ignore-scripts --no-audit --no-fund --loglevel=error; then touch $@; \
+	else echo 'make: SKIPPED: npm could not install the JavaScript client; its tests are skipped'; fi
 
 # One line that says what to install, instead of a compiler's or pip's complaint.
 define PREREQUISITES

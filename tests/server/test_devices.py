@@ -91,7 +91,14 @@ def test_defaults_of_a_new_device(server: Server) -> None:
 
 def test_the_account_has_an_info_too(server: Server) -> None:
     shown = server.call("GET", "/info", server.account).result
-    assert shown["permission"] == "full" and shown["type"] == "profile"
+    assert shown == {
+        "name": "Account",
+        "type": "profile",
+        "permission": "full",
+        "expire_time": "never",
+        "ref_id": "0" * 23 + "1",
+        "created_at": None,
+    }
 
 
 def test_last_input_is_set_by_data(server: Server, any_device: Made) -> None:

@@ -8,6 +8,8 @@ import json
 import os
 import random
 import stat
+import subprocess
+import threading
 import time
 from base64 import b64encode
 from collections.abc import Iterator
@@ -19,6 +21,8 @@ from urllib.parse import quote, urlsplit
 import pytest
 
 from tests.server.server_process import Reply, Server
+from tsengine.errors import InputError, NotFoundError, StorageFullError
+from tsengine.server.filestore import FileStore, told
 
 PROFILE = "0" * 23 + "1"
 DENIED = (401, "Authorization denied")
@@ -481,6 +485,66 @@ def test_uploads_that_are_given_up_make_room(tmp_path: Path) -> None:
         assert listed(server)["usage"] == 4e-6
     finally:
         server.stop()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of one megabyte."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True).returncode:
+        pytest.skip("mounting a small disk takes root")
+    yield folder
+    subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
+    files = FileStore(small_disk, 10**9)
+    with files.temporary() as temporary:
+        temporary.file.write(b"old")
+        files.publish(temporary, "a/b", is_public=False)
+    with pytest.raises(StorageFullError), files.temporary() as temporary, told("write", "a/b"):
+        for _ in range(2_000):
+            temporary.file.write(bytes(1_000))
+        files.publish(temporary, "a/b", is_public=False)
+    with files.open("a/b").file as file:
+        assert file.read() == b"old"
+    assert list(files.uploads.iterdir()) == [] and files.used_bytes() == 3
+    with files.temporary() as temporary:
+        temporary.file.write(bytes(600_000))
+        files.publish(temporary, "c", is_public=False)
+    with pytest.raises(StorageFullError):
+        files.copy("c", "d")
+    assert [file.name for file in files.list("/", 10).files] == ["c"] and list(files.uploads.iterdir()) == []
+
+
+def test_many_threads_keep_the_count_of_bytes(tmp_path: Path) -> None:
+    files = FileStore(tmp_path, 10**9)
+
+    def churn(seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(60):
+            path, other = (f"{chance.choice('abc')}/{chance.choice('de')}/{chance.choice('fg')}" for _ in range(2))
+            with suppress(NotFoundError, InputError):
+                match chance.randrange(4):
+                    case 0 | 1:
+                        with files.temporary() as temporary:
+                            temporary.file.write(bytes(chance.randrange(1, 1000)))
+                            files.publish(temporary, path, is_public=False)
+                    case 2:
+                        files.move(path, other)
+                    case 3:
+                        files.delete(chance.choice((path, path[:3], path[:1])))
+
+    threads = [threading.Thread(target=churn, args=(SEED + i,)) for i in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    stored = [path for path in (tmp_path / "files").rglob("*") if path.is_file()]
+    assert files.used_bytes() == sum(path.stat().st_size for path in stored)
+    assert list(files.uploads.iterdir()) == []
+    assert all(any(folder.iterdir()) for folder in (tmp_path / "files").rglob("*") if folder.is_dir())
 
 
 def test_a_client_that_goes_away_leaves_nothing_open(server: Server) -> None:

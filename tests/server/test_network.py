@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -46,6 +47,8 @@ def test_authorization_tokens_are_made_listed_and_revoked(server: Server) -> Non
         "expire_time": made["expire_time"]
     }
     info = server.call("GET", "/info", made["token"]).result
+    assert info["ref_id"] == "0" * 23 + "1" and abs(datetime.fromisoformat(info["created_at"]) - datetime.now(UTC)) < timedelta(minutes=1)
+    del info["ref_id"], info["created_at"]
     assert info == {"name": "relay", "type": "network", "permission": "write", "expire_time": made["expire_time"]}
     assert server.call("DELETE", f"/serviceauth/{made['token']}", server.account).result == "Token Successfully Removed"
     assert server.call("DELETE", f"/serviceauth/{made['token']}", server.account).refusal == (404, "Token not found")

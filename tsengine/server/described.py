@@ -55,6 +55,7 @@ class Account(msgspec.Struct, forbid_unknown_fields=True):
     permission: Literal["full"]
     expire_time: str
     ref_id: Id
+    created_at: None
 
 
 class Gateway(msgspec.Struct, forbid_unknown_fields=True):
@@ -64,6 +65,8 @@ class Gateway(msgspec.Struct, forbid_unknown_fields=True):
     type: Literal["network"]
     permission: Literal["full", "read", "write"]
     expire_time: str
+    ref_id: Id
+    created_at: Instant
 
 
 class Bucket(msgspec.Struct, forbid_unknown_fields=True):

@@ -52,12 +52,12 @@ class Info:
     async def on_get(self, req: falcon.asgi.Request, resp: falcon.asgi.Response) -> None:
         headers = req.scope["headers"]
         if self._service.gate.is_account(headers):
-            account = {"name": "Account", "type": "profile", "permission": "full", "expire_time": "never", "ref_id": PROFILE_ID}
-            answer(resp, account)
+            answer(resp, Account("Account", "profile", "full", "never", PROFILE_ID, None))
             return
         if (token := self._service.engine.engine.find_authorization(token_of(headers))) is not None:
             ends = iso_ms_of(token.expire_us) or "never"
-            answer(resp, {"name": token.name, "type": "network", "permission": token.permission, "expire_time": ends})
+            made = iso_ms_of(token.created_us) or ""
+            answer(resp, Gateway(token.name, "network", token.permission, ends, PROFILE_ID, made))
             return
         shown = await show(self._service, self._service.gate.caller(headers, None).device)
         del shown["bucket"]

@@ -3,7 +3,7 @@
 Life of a job: queued -> running -> done or failed. Each step is written to `jobs/<id>.json` in the store, durable, before the next
 one begins, so that a job outlives the server: what a stop or a kill interrupted is queued again at the next start. Both kinds
 bear that. An export writes a temporary file that takes its place at the end. An import works on a hard link to the file as it was
-when it was asked for, checks all of it before it stores the first point, and notes each batch (`imports/`), so that it
+when it was asked for, checks all of it before it stores the first point, and notes each batch, so that it
 goes on after the last one that arrived. A job that has brought the server down three times is given up.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from tsengine.ids import new_id
 from tsengine.limits import IMPORT_ROWS, JOBS_KEPT, JOBS_WAITING
 from tsengine.server.envelope import Refusal
 from tsengine.server.filestore import FileStore, told
-from tsengine.transfer import Import, check_import, export_tagoio, state_path
+from tsengine.transfer import Import, check_import, export_tagoio
 
 logger = logging.getLogger("tsengine.server")
 
@@ -34,6 +35,9 @@ STARTS_MAX = 3
 """How often a job is begun before it is given up: something in it may end the process."""
 
 BUSY_RETRY_S = 60
+
+SWITCH_S = 0.0005
+"""How long a job may keep other threads of Python from running while they wait, seconds: requests go on beside it."""
 
 State = Literal["queued", "running", "done", "failed"]
 
@@ -85,7 +89,8 @@ class Jobs:
         self._folder = engine.path / "jobs"
         self._jobs: dict[str, Job] = {}
         self._queue: deque[Job] = deque()
-        self._condition = threading.Condition()
+        self._adding = threading.Lock()  # held while files are written
+        self._condition = threading.Condition()  # of what is in memory; never held for long, the event loop asks
         self._is_stopping = False
         self._thread: threading.Thread | None = None
         self._load()
@@ -97,7 +102,7 @@ class Jobs:
             NotFoundError: there is no file to import. Refusal: 429, too many jobs wait. StorageError.
         Durability: on disk on return.
         """
-        with self._condition:
+        with self._adding:
             if len(self._queue) >= JOBS_WAITING:
                 raise Refusal(429, f"{JOBS_WAITING} jobs wait already; try again later", retry_after_s=BUSY_RETRY_S)
             self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -108,10 +113,11 @@ class Jobs:
             except BaseException:
                 self._source(job).unlink(missing_ok=True)
                 raise
-            self._jobs[job.id] = job
-            self._queue.append(job)
-            self._start()
-            self._condition.notify()
+            with self._condition:
+                self._jobs[job.id] = job
+                self._queue.append(job)
+                self._start()
+                self._condition.notify()
 
     def of(self, device_id: str) -> list[Job]:
         """Return the jobs of a device, newest first."""
@@ -140,12 +146,16 @@ class Jobs:
                 if self._is_stopping:
                     return
                 job = self._queue.popleft()
+            usual_s = sys.getswitchinterval()
+            sys.setswitchinterval(SWITCH_S)
             try:
                 self._carry_out(job)
             except Stopping:
                 return
             except (TsengineError, OSError) as error:  # its state could not be written
                 logger.error("job %s: %s", job.id, error)
+            finally:
+                sys.setswitchinterval(usual_s)
 
     def _carry_out(self, job: Job) -> None:
         job.starts += 1
@@ -190,7 +200,7 @@ class Jobs:
         source = self._source(job)
         if not source.exists():
             raise NotFoundError(f"File not found: {job.file_address}")
-        work = Import(self._engine, device, source, format="csv", resume=True, default_time_us=job.created_us)
+        work = Import(self._engine, device, source, format="csv", resume=True, default_time_us=job.created_us, state=self._progress(job))
         if not work.stored:  # an import that goes on was checked before it began
             check_import(
                 self._engine, device, source, rows_max=IMPORT_ROWS, default_time_us=job.created_us, progress=lambda *_: self._go_on()
@@ -217,6 +227,9 @@ class Jobs:
 
     def _source(self, job: Job) -> Path:
         return self._folder / f"{job.id}.csv"
+
+    def _progress(self, job: Job) -> Path:
+        return self._folder / f"{job.id}.progress"
 
     def _save(self, job: Job) -> None:
         write_small(self._folder / f"{job.id}.json", msgspec.json.encode(job))
@@ -245,12 +258,8 @@ class Jobs:
 
     def _let_go(self, job: Job) -> None:
         """Remove what only the import of a job needed."""
-        if job.type == "restore":
-            self._source(job).unlink(missing_ok=True)
-            try:
-                state_path(self._engine, self._engine.device(job.device), self._source(job)).unlink(missing_ok=True)
-            except NotFoundError:  # the device is gone, the state of an import into it says nothing any more
-                pass
+        for path in (self._source(job), self._progress(job)):
+            path.unlink(missing_ok=True)
 
     def _forget_old(self) -> None:
         """Forget the oldest finished jobs beyond JOBS_KEPT."""

@@ -6,7 +6,7 @@ column for each kind in Parquet and Arrow). The formats are described in docs/cl
 
 from tsengine.transfer.cells import BadRow, Format, format_of
 from tsengine.transfer.exporting import export_points
-from tsengine.transfer.importing import Import, check_import, state_path
+from tsengine.transfer.importing import Import, check_import
 from tsengine.transfer.tagoio import export_tagoio
 
-__all__ = ["BadRow", "Format", "Import", "check_import", "export_points", "export_tagoio", "format_of", "state_path"]
+__all__ = ["BadRow", "Format", "Import", "check_import", "export_points", "export_tagoio", "format_of"]

@@ -61,6 +61,7 @@ class Import:
         resume: go on after what an interrupted import of the same file into the same device has stored.
         on_bad_row: called with each row that is left out.
         default_time_us: of rows of a CSV file that have no time; None = they are bad.
+        state: the file that notes its progress; None = one in `imports/` of the store, by device and path of the source.
 
     Attributes:
         stored, skipped: points stored and rows left out, those of the interrupted import included.
@@ -82,12 +83,13 @@ class Import:
         resume: bool = False,
         on_bad_row: Callable[[BadRow], None] | None = None,
         default_time_us: int | None = None,
+        state: Path | None = None,
     ) -> None:
         self.format: Format = format_of("", format)
         self.word = "line" if format in ("csv", "jsonl") else "row"
         self._db, self._device, self._source, self._variable = db, device, source, variable
         self._skip_bad_rows, self._on_bad_row, self._default_time_us = skip_bad_rows, on_bad_row, default_time_us
-        self._path = state_path(db, device, source) if isinstance(source, Path) else None
+        self._path = (state or state_path(db, device, source)) if isinstance(source, Path) else None
         self._state = self._load(resume)
         self.resumed_rows = self._state.rows
 

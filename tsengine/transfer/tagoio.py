@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from itertools import islice
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import msgspec
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from tsengine.device import Device, Time
 
 COLUMNS = ("variable", "value", "group", "unit", "location", "metadata", "time", "id", "type")
+
+ROWS_AT_ONCE = 1_000
+"""Rows that are written in one call, which keeps all other threads of Python from running."""
 
 
 def export_tagoio(
@@ -46,7 +50,9 @@ def export_tagoio(
             values, types = value_texts(batch)
             cells |= {"time": time_texts(batch), "value": values, "type": types, "unit": unit_texts(cells["unit"])}
             cells["location"] = [location_text(lat, lng) for lat, lng in zip(cells["lat"], cells["lng"], strict=True)]
-            writer.writerows(zip(*(cells[name] for name in COLUMNS), strict=True))
+            rows = zip(*(cells[name] for name in COLUMNS), strict=True)
+            while some := list(islice(rows, ROWS_AT_ONCE)):
+                writer.writerows(some)
             done += batch.num_rows
             if progress is not None:
                 progress(done)
