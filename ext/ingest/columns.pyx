@@ -204,9 +204,12 @@ cdef class ColumnReader:
                 return 0
             return self._decode(field, cell, row)
         if field == FIELD_TIME:
+            if cell.kind == CELL_NULL or (cell.kind == CELL_NUMBER and cell.number == 0):
+                builder.time[row] = self.now_us
+                return 0
             if cell.kind == CELL_NUMBER:
                 number = floor(cell.number)
-                if cell.number != 0 and <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX:
+                if <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX:
                     builder.time[row] = <int64_t> number * 1000
                     return 0
             elif cell.kind == CELL_TEXT and timestamp_parse(cell.text, cell.text_size, &builder.time[row]):
