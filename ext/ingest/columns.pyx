@@ -109,13 +109,15 @@ cdef class ColumnReader:
             columns: field -> a buffer with what the body has of it, or None if it is absent.
         """
         cdef uint32_t base = self.builder.count
-        cdef int64_t count = -1, bound = 0, filled
+        cdef int64_t count = -1, bound = 1, filled
         cdef int field, first = -1
         for field in range(FIELD_COUNT):
             self._open(field, columns[field])
             if self.walks[field].data != NULL:
                 bound = max(bound, walk_bound(&self.walks[field]))
-        self.builder.reserve(<uint32_t> min(base + max(bound, 1), <int64_t> BATCH_POINTS))
+        if base + bound > self.builder.capacity:        # twice as much each time: a body may have many small objects
+            bound = max(base + bound, 2 * <int64_t> self.builder.capacity)
+            self.builder.reserve(<uint32_t> min(bound, <int64_t> BATCH_POINTS))
         for field in range(FIELD_COUNT):
             if self.walks[field].data != NULL:
                 self.memo = self.memos[field]
