@@ -15,7 +15,7 @@ JS := tests/server/js/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -73,6 +73,9 @@ annotate: $(INSTALLED) ## write the annotated HTML of every .pyx (yellow lines t
 
 bench-codec: build ## time the codecs
 	$(BENCH) benches/test_codec.py
+
+bench-ingest: build ## time every form of body, to records and into memory
+	$(BENCH) benches/test_ingest.py
 
 bench-store: build bench-peers ## one large device and a fleet, 36 M points each, beside the peers (20 minutes, 20 GB of disk)
 	TSENGINE_BENCH_MONTHS=36 TSENGINE_BENCH_DEVICES=10000 $(BENCH) benches/test_store.py benches/test_fleet.py

@@ -143,11 +143,12 @@ class Device(DeviceReads):
         """Store a body as a device sends it, with TagoIO's rules, as one batch; return how many points.
 
         Args:
-            body: JSON (a list of items or one item), MessagePack of the same shape, or an Arrow stream.
-            content_type: tells which; anything unknown is read as JSON.
+            body: JSON (a list of items or one item) or MessagePack of the same shape; columns in either; an Arrow stream; or InfluxDB
+                line protocol.
+            content_type: tells which, as tsengine.ingest.MEDIA_TYPES names them; anything unknown is read as JSON.
 
         Raises:
-            InputError: not well-formed, or an item is not acceptable (`index`); else as `append_many`.
+            InputError: not well-formed, or an item, row or line is not acceptable (`index`); else as `append_many`.
         """
         record = self.record_of_body(body, content_type)
         return self.write(record, sync=sync) if record else 0

@@ -13,7 +13,8 @@ import msgspec
 from tsengine.core.ingest.columns import from_columns
 from tsengine.core.ingest.line import from_lines
 from tsengine.core.ingest.points import from_points
-from tsengine.errors import InputError
+from tsengine.errors import InputError, LimitError
+from tsengine.limits import COLUMN_OBJECTS
 
 JSON_TYPE = "application/json"
 MESSAGEPACK_TYPES = ("application/msgpack", "application/x-msgpack", "application/vnd.msgpack")
@@ -82,6 +83,8 @@ _PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?
 
 def media_type_of(content_type: str) -> str:
     """Return a content type without its parameters."""
+    if content_type == JSON_TYPE:  # nearly every body, and a small one waits for this three times
+        return JSON_TYPE
     return content_type.partition(";")[0].strip().lower()
 
 
@@ -126,7 +129,7 @@ def decode_columns(body: bytes, is_packed: bool) -> list[Columns]:
     """Return the objects of a body of columns.
 
     Raises:
-        InputError: it is not well-formed, or an object has a field that does not exist.
+        InputError: it is not well-formed, or an object has a field that does not exist. LimitError: there are too many.
     """
     try:
         objects: Any = (_decode_packed_columns if is_packed else _decode_columns)(body)
@@ -134,7 +137,11 @@ def decode_columns(body: bytes, is_packed: bool) -> list[Columns]:
         raise InputError(f"Invalid columns: {error}") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"Malformed request syntax: {error}") from None
-    return objects if isinstance(objects, list) else [objects]
+    if not isinstance(objects, list):
+        return [objects]
+    if len(objects) > COLUMN_OBJECTS:
+        raise LimitError(f"a body has at most {COLUMN_OBJECTS} objects of columns, not {len(objects)}; use arrays, or items")
+    return objects
 
 
 def decode(body: bytes, content_type: str = JSON_TYPE) -> list[WirePoint] | list[PackedPoint]:

@@ -55,6 +55,9 @@ STALLED_S = 20
 IDLE_S = 75
 """How long a connection may be silent between requests: longer than a minute, so that a device that sends once a minute keeps it."""
 
+COLUMN_OBJECTS = 10_000
+"""Objects of columns in one body: each costs some microseconds, as much as ten items."""
+
 ARROW_INFLATED_BYTES = 64 * 1024 * 1024
 """What the compressed buffers of an Arrow body may hold together: the columns of a full batch, 1,048,576 points, and their texts."""
 

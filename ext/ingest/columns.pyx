@@ -109,13 +109,15 @@ cdef class ColumnReader:
             columns: field -> a buffer with what the body has of it, or None if it is absent.
         """
         cdef uint32_t base = self.builder.count
-        cdef int64_t count = -1, bound = 0, filled
+        cdef int64_t count = -1, bound = 1, filled
         cdef int field, first = -1
         for field in range(FIELD_COUNT):
             self._open(field, columns[field])
             if self.walks[field].data != NULL:
                 bound = max(bound, walk_bound(&self.walks[field]))
-        self.builder.reserve(<uint32_t> min(base + max(bound, 1), <int64_t> BATCH_POINTS))
+        if base + bound > self.builder.capacity:        # twice as much each time: a body may have many small objects
+            bound = max(base + bound, 2 * <int64_t> self.builder.capacity)
+            self.builder.reserve(<uint32_t> min(bound, <int64_t> BATCH_POINTS))
         for field in range(FIELD_COUNT):
             if self.walks[field].data != NULL:
                 self.memo = self.memos[field]
@@ -204,9 +206,12 @@ cdef class ColumnReader:
                 return 0
             return self._decode(field, cell, row)
         if field == FIELD_TIME:
+            if cell.kind == CELL_NULL or (cell.kind == CELL_NUMBER and cell.number == 0):
+                builder.time[row] = self.now_us
+                return 0
             if cell.kind == CELL_NUMBER:
                 number = floor(cell.number)
-                if cell.number != 0 and <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX:
+                if <double> TIME_MIN <= number * 1000 <= <double> TIME_MAX:
                     builder.time[row] = <int64_t> number * 1000
                     return 0
             elif cell.kind == CELL_TEXT and timestamp_parse(cell.text, cell.text_size, &builder.time[row]):

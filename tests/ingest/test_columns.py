@@ -141,6 +141,14 @@ def test_too_many_points_are_refused(form: str) -> None:
             record_of_body(COLUMN_TYPES[form](columns), form, NOW_US)
 
 
+@FORMS
+def test_too_many_objects_are_refused(form: str) -> None:
+    objects = [{"variable": "t", "value": number} for number in range(10_000)]
+    assert [row.value for row in column_rows(form, objects)] == list(range(10_000))
+    with pytest.raises(LimitError, match="at most 10000 objects of columns, not 10001"):
+        column_rows(form, [*objects, objects[0]])
+
+
 def test_numbers_that_are_hard_to_round() -> None:
     texts = ["0." + "0" * 40 + "123", "1" * 30, "4.9e-324", "123456789.12345678901234567890", "1e-400", "-0.0", "9007199254740993"]
     body = b'{"variable":"t","value":[' + ",".join(texts).encode() + b"]}"
