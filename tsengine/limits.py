@@ -55,6 +55,15 @@ STALLED_S = 20
 IDLE_S = 75
 """How long a connection may be silent between requests: longer than a minute, so that a device that sends once a minute keeps it."""
 
+TOPIC_BYTES = 1_024
+"""Longest MQTT topic or filter, bytes: it becomes metadata of each point, and is kept for each connection."""
+
+MQTT_PACKET_BYTES = 1024 * 1024
+"""Largest MQTT packet, bytes; `tsengine serve --mqtt-max-packet` changes it."""
+
+MQTT_CONNECTIONS = 20_000
+"""MQTT connections at a time; `tsengine serve --mqtt-connections` changes it."""
+
 MEMORY_MB = 256
 """Default memory for points that are not sealed yet, all devices together, MiB."""
 

@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import devices, events, metrics, network, parameters, points, statistics, tokens
+from tsengine.server import devices, events, messages, metrics, network, parameters, points, statistics, tip, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -182,6 +182,8 @@ ROUTES: tuple[Route, ...] = (
     *tokens.ROUTES,
     *network.ROUTES,
     *events.ROUTES,
+    *tip.ROUTES,
+    *messages.ROUTES,
 )
 
 

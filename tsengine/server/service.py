@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
@@ -20,6 +21,8 @@ from tsengine.server.rates import Rates
 from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
+
+logger = logging.getLogger("tsengine.server")
 
 P = ParamSpec("P")
 T = TypeVar("T")
