@@ -144,12 +144,12 @@ class Listener:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, "Authorization denied")
         if token.device == NO_DEVICE:
             return token, None
-        device = self.service.gate.device_by_number(token.device)
-        if device is None:
+        info = engine.info_of(token.device)  # newer than a state for writing, which is forgotten after watchers were told
+        if info is None:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, "Authorization denied")
-        if not device.info.active:
+        if not info.active:
             raise Refused(Reason.NOT_AUTHORIZED, "Device is deactivated")
-        return token, device
+        return token, self.engine.device_of(info)
 
     def enter(self, session: Session) -> None:
         """Know a session by whom it speaks for; one that had this client id before ends."""
@@ -236,11 +236,8 @@ class Listener:
             session.end(Reason.NOT_AUTHORIZED, "Authorization denied")
 
     def _refresh(self, info: DeviceInfo) -> None:
-        clients = self._clients.get(info.number)
-        device = self.service.gate.device_by_number(info.number) if clients else None
-        if clients and device is not None:
-            for session in list(clients.values()):
-                session.refresh(device)
+        for session in list(self._clients.get(info.number, {}).values()):
+            session.refresh(self.engine.device_of(info))
 
     def deliver(self, owner: int, topic: str, payload: bytes) -> None:
         """Send a message to those clients of a device (NO_DEVICE: of the authorizations) that subscribe to its topic."""

@@ -91,7 +91,7 @@ class Session(Connection):
         self.patience_s = CONNECT_S
         self._device: AsyncDevice | None = None
         self._will: packet.Will | None = None
-        self._topic = b""  # of the last publish, with what follows from it
+        self._topic: bytes | None = None  # of the last publish, with what follows from it
         self._mark: msgspec.Raw | None = None
         self._tip: tuple[str, str] | None = None
         self._subscriptions: dict[str, int] | None = None  # filter -> QoS
@@ -248,7 +248,7 @@ class Session(Connection):
     def _push(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer) -> None:
         self._require("write")
         self._require_own(device)
-        points = answer.read_push(body, mark_of(self._topic.decode()))
+        points = answer.read_push(body, mark_of(f"{TIP_ROOT}{answer.serial}/push"))
         self._store(device, number, points, len(body), answer)
 
     async def _serve_tip_later(self, number: int, device: AsyncDevice | None, verb: str, body: bytes, answer: TipAnswer) -> None:
