@@ -308,9 +308,8 @@ def measure(folder: Path, options: Any) -> None:
                 [sys.executable, "-m", "benches.mqtt_load", "--idle", arguments], cwd=ROOT, capture_output=True, check=True, text=True
             )
             found = json.loads(out.stdout)
-            print(
-                f"{found['connections']:,.0f} idle connections: {subject.name:<10} {found['bytes']:,.0f} bytes each, {found['rss_mb']:.0f} MB"
-            )
+            each = f"{found['bytes']:,.0f} bytes each, {found['rss_mb']:.0f} MB"
+            print(f"{found['connections']:,.0f} idle connections: {subject.name:<10} {each}")
     finally:
         for subject in subjects:
             subject.stop()

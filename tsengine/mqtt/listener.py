@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import resource
 import socket
 import ssl
 from collections.abc import Callable
@@ -35,8 +34,6 @@ STOP_S = 5.0
 """How long a stop waits for publishes to become durable and for acknowledgements to be read, seconds."""
 BACKLOG = 1024
 """Connections that may wait to be accepted: a fleet comes back all at once after a restart."""
-SPARE_FILES = 512
-"""File descriptors for everything else."""
 IDLE_S, PROBE_S, PROBES = 300, 30, 4
 """TCP's own look for peers that are gone: after how long, how often, how many."""
 
@@ -73,7 +70,6 @@ class Listener:
     async def start(self) -> list[str]:
         """Listen, and return the addresses: mqtt://host:port, mqtts://host:port."""
         settings = self.service.settings
-        raise_file_limit(settings.mqtt_connections + SPARE_FILES)
         urls = []
         for scheme, port in (("mqtt", settings.mqtt_port), ("mqtts", settings.mqtts_port)):
             if port is None:
@@ -266,13 +262,3 @@ def set_keep_alive(peer: socket.socket) -> None:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
     except OSError:  # the peer has gone already
         pass
-
-
-def raise_file_limit(wanted: int) -> None:
-    """Let this process have so many files open, or as many as the system allows it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < wanted:
-        limit = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
-        if limit < wanted:
-            logger.warning("the system allows %d open files (ulimit -Hn), fewer than --mqtt-connections needs", limit)

@@ -152,7 +152,7 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
 
 async def _listen(app: App, settings: Settings) -> Listener | None:
     """Begin to take MQTT, if the settings say so."""
-    if settings.mqtt_port is None and settings.mqtts_port is None:
+    if not takes_mqtt(settings):
         return None
     from tsengine.mqtt.listener import Listener
 
@@ -191,13 +191,26 @@ def check_tls(settings: Settings) -> None:
         ) from None
 
 
+def takes_mqtt(settings: Settings) -> bool:
+    return settings.mqtt_port is not None or settings.mqtts_port is not None
+
+
 def within_files(settings: Settings) -> Settings:
-    """Let the process open as many files as it may, and return the settings with no more connections than that allows."""
+    """Let the process open as many files as it may, and return the settings with no more connections than that allows.
+
+    HTTP and MQTT get less in the same proportion.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        settings = msgspec.structs.replace(settings, max_connections=max(1, min(settings.max_connections, hard - FILES_KEPT)))
+        mqtt = settings.mqtt_connections if takes_mqtt(settings) else 0
+        share = min(1.0, (hard - FILES_KEPT) / (settings.max_connections + mqtt))
+        settings = msgspec.structs.replace(
+            settings,
+            max_connections=max(1, int(settings.max_connections * share)),
+            mqtt_connections=max(1, int(settings.mqtt_connections * share)),
+        )
     return settings
 
 
