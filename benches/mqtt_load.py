@@ -138,17 +138,17 @@ def drive(port: int, tokens: list[str], qos: int, count: int, window: int) -> di
     open_clients = len(clients)
     while open_clients:
         for key, events in selector.select(TIMEOUT_S):
-            client: Client = key.data
+            ready: Client = key.data
             if events & selectors.EVENT_READ:
-                client.receive()
-            client.send()
-            if client.is_done:
-                selector.unregister(client.socket)
+                ready.receive()
+            ready.send()
+            if ready.is_done:
+                selector.unregister(ready.socket)
                 open_clients -= 1
                 continue
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if client.wants_to_send else 0)
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if ready.wants_to_send else 0)
             if wanted != key.events:
-                selector.modify(client.socket, wanted, client)
+                selector.modify(ready.socket, wanted, ready)
     seconds = time.perf_counter() - began_s
     for client in clients:
         client.socket.close()
@@ -187,10 +187,6 @@ class Subject:
     port: int
     tokens: list[str]
 
-    def count(self) -> int | None:
-        """Return how many messages it holds, if that can be asked."""
-        return None
-
     def stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)
         self.process.wait(TIMEOUT_S)
@@ -198,6 +194,7 @@ class Subject:
 
 class Tsengine(Subject):
     name = "tsengine"
+    stored = 0
 
     def __init__(self, folder: Path) -> None:
         import tsengine
@@ -246,11 +243,10 @@ class Mosquitto(Subject):
         raise RuntimeError("Mosquitto did not start")
 
 
-def run_drive(subject: Subject, qos: int, count: int) -> dict[str, float]:
-    arguments = json.dumps([subject.port, subject.tokens, qos, count, WINDOW])
-    out = subprocess.run(
-        [sys.executable, "-m", "benches.mqtt_load", "--drive", arguments], cwd=ROOT, capture_output=True, check=True, text=True
-    )
+def run(what: str, arguments: str) -> dict[str, float]:
+    """Do one part of this program in a process of its own."""
+    command = [sys.executable, "-m", "benches.mqtt_load", what, arguments]
+    out = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
     found: dict[str, float] = json.loads(out.stdout)
     return found
 
@@ -280,42 +276,47 @@ def measure(folder: Path, options: Any) -> None:
         kinds.append(Mosquitto)
     else:
         print("SKIPPED: Mosquitto is not installed: apt-get install mosquitto")
-    subjects = [kind(folder / kind.name) for kind in kinds]
-    published = 0
-    try:
-        for qos in (1, 0):
-            rates: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-            cpus: dict[str, list[float]] = {subject.name: [] for subject in subjects}
-            for _ in range(options.rounds):
-                for subject in subjects:
-                    before_s = cpu_s(subject.process.pid)
-                    found = run_drive(subject, qos, options.messages)
-                    total = CLIENTS * options.messages
-                    rates[subject.name].append(total / found["seconds"])
-                    cpus[subject.name].append((cpu_s(subject.process.pid) - before_s) / total * 1e6)
-                    assert found["acknowledged"] == (total if qos else CLIENTS), found
-                    if subject.name == "tsengine":
-                        published += total + (0 if qos else CLIENTS)
-            for subject in subjects:
-                goal = f", goal {GOALS[qos]:,}" if subject.name == "tsengine" else ", acknowledged from memory"
-                print(
-                    f"QoS {qos}, {CLIENTS} clients: {subject.name:<10} {statistics.median(rates[subject.name]):>9,.0f} messages/s "
-                    f"(best {max(rates[subject.name]):,.0f}), {statistics.median(cpus[subject.name]):.1f} µs of CPU a message{goal}"
-                )
-        for subject in subjects:
+    for qos in (1, 0):
+        publish(folder / f"qos{qos}", kinds, qos, options)
+    for kind in kinds:
+        subject = kind(folder / f"idle-{kind.name}")
+        try:
             arguments = json.dumps([subject.port, subject.tokens, options.connections, subject.process.pid])
-            out = subprocess.run(
-                [sys.executable, "-m", "benches.mqtt_load", "--idle", arguments], cwd=ROOT, capture_output=True, check=True, text=True
-            )
-            found = json.loads(out.stdout)
-            each = f"{found['bytes']:,.0f} bytes each, {found['rss_mb']:.0f} MB"
-            print(f"{found['connections']:,.0f} idle connections: {subject.name:<10} {each}")
+            found = run("--idle", arguments)
+        finally:
+            subject.stop()
+        each = f"{found['bytes']:,.0f} bytes each, {found['rss_mb']:.0f} MB"
+        print(f"{found['connections']:,.0f} idle connections: {subject.name:<10} {each}")
+
+
+def publish(folder: Path, kinds: list[type[Tsengine | Mosquitto]], qos: int, options: Any) -> None:
+    """Print messages a second of each subject, new ones, in turn."""
+    folder.mkdir()
+    subjects = [kind(folder / kind.name) for kind in kinds]
+    total = CLIENTS * options.messages
+    rates: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    cpus: dict[str, list[float]] = {subject.name: [] for subject in subjects}
+    try:
+        for _ in range(options.rounds):
+            for subject in subjects:
+                before_s = cpu_s(subject.process.pid)
+                found = run("--drive", json.dumps([subject.port, subject.tokens, qos, options.messages, WINDOW]))
+                assert found["acknowledged"] == (total if qos else CLIENTS), found
+                rates[subject.name].append(total / found["seconds"])
+                cpus[subject.name].append((cpu_s(subject.process.pid) - before_s) / total * 1e6)
     finally:
         for subject in subjects:
             subject.stop()
-    stored = subjects[0].stored if isinstance(subjects[0], Tsengine) else 0
+    for subject in subjects:
+        goal = f", goal {GOALS[qos]:,}" if subject.name == "tsengine" else ", from memory"
+        print(
+            f"QoS {qos}, {CLIENTS} clients: {subject.name:<10} {statistics.median(rates[subject.name]):>9,.0f} messages/s "
+            f"(best {max(rates[subject.name]):,.0f}), {statistics.median(cpus[subject.name]):.1f} µs of CPU each{goal}"
+        )
+    published = options.rounds * (total + (0 if qos else CLIENTS))  # the last message of each client has QoS 1
+    stored = next(subject.stored for subject in subjects if isinstance(subject, Tsengine))
     assert stored == published, f"{stored} points in the store, {published} were published"
-    print(f"{stored:,} points in the store: every message once")
+    print(f"QoS {qos}: {stored:,} points in the store, every message once")
 
 
 if __name__ == "__main__":

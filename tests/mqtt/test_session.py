@@ -470,3 +470,20 @@ def test_a_stop_says_goodbye(tmp_path: Path) -> None:
         client.connect(device.token, level=V5)
         assert server.stop() == 0
         assert_ended(client, V5, Reason.SERVER_SHUTTING_DOWN)
+
+
+def test_a_full_device_refuses_in_order_even_when_it_was_not_loaded_yet(tmp_path: Path) -> None:
+    """The first write of a device waits for its counts; the refusals among what follows keep their places."""
+    server = MqttServer(tmp_path / "data")
+    device = server.make("mutable")
+    full = [{"variable": "t", "value": number} for number in range(49_995)]
+    assert server.call("POST", "/data", device.token, full).status == 200
+    assert server.stop() == 0
+    server.start()
+    with server.client() as client:
+        client.connect(device.token, level=V5)
+        client.send(*(publish_packet("a", point(number), number, level=V5) for number in range(1, 21)))
+        found = [client.receive() for _ in range(20)]
+        assert [int.from_bytes(body[:2]) for _, body in found if body] == list(range(1, 21))  # type: ignore[misc]
+        assert [body[2:3] for _, body in found] == [b""] * 5 + [bytes((Reason.QUOTA_EXCEEDED,))] * 15  # type: ignore[misc]
+    assert server.stop() == 0

@@ -18,14 +18,17 @@ from tsengine.mqtt.packet import HEAD_BYTES, PUBLISH, Reason, Refused, bounds
 
 logger = logging.getLogger("tsengine.mqtt")
 
-IN_FLIGHT_BYTES = 1 << 20
-"""Publishes of one connection that are staged and not durable yet, bytes; beyond it its socket is not read."""
+IN_FLIGHT_BYTES = 256 << 10
+"""Publishes of one connection that are staged and not durable yet, bytes; beyond it its socket is not read. Some hundred small ones:
+enough for a commit to be worth its sync, and few enough that the loop turns to others after some milliseconds."""
 IN_FLIGHT_OVERHEAD_BYTES = 256
 """What each of them costs beside its packet: record, place in the log's queue, callback."""
 UNSENT_BYTES = 64 << 10
 """What may wait to be sent to one client before its socket is not read any more, bytes."""
 BY_WORK, BY_STORE, BY_CLIENT, BY_END = 1, 2, 4, 8
 """Why a connection is held: work that must be over before the next packet, the log, a client that does not read, the end."""
+
+_running: set[asyncio.Task[None]] = set()  # the loop itself keeps no hold of tasks
 
 
 class Connection(asyncio.Protocol):
@@ -43,7 +46,7 @@ class Connection(asyncio.Protocol):
         "_held",
         "_needed",
         "_rest",
-        "_work",
+        "_work_count",
         "acks",
         "heard_s",
         "in_flight",
@@ -65,7 +68,7 @@ class Connection(asyncio.Protocol):
         self._held = 0
         self._rest: bytearray | None = None  # what could not be looked at yet
         self._needed = 0  # bytes that `_rest` must have before a look makes sense
-        self._work: asyncio.Task[None] | None = None
+        self._work_count = 0
         self._drained: asyncio.Future[None] | None = None  # for whoever waits until nothing is in flight
         self._farewell: tuple[Reason, str] | None = None
 
@@ -179,9 +182,12 @@ class Connection(asyncio.Protocol):
     # --- work, acknowledgements and the end --------------------------------------------------------------------------
 
     def work(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Do something that waits before the next packet is looked at."""
+        """Do something that waits before the next packet is looked at; it may add more of it."""
         self.hold(BY_WORK)
-        self._work = self.loop.create_task(self._run(coroutine))
+        self._work_count += 1
+        task = self.loop.create_task(self._run(coroutine))
+        _running.add(task)
+        task.add_done_callback(_running.discard)
 
     async def _run(self, coroutine: Coroutine[Any, Any, None]) -> None:
         try:
@@ -192,9 +198,10 @@ class Connection(asyncio.Protocol):
             logger.exception("unforeseen error while serving an MQTT client")
             self.end(Reason.UNSPECIFIED_ERROR, "the server failed; its log has the cause")
         finally:
-            self._work = None
-            self.release(BY_WORK)
-            self._close_if_drained()
+            self._work_count -= 1
+            if not self._work_count:
+                self.release(BY_WORK)
+                self._close_if_drained()
 
     def staged(self, size_bytes: int) -> None:
         """Count a publish in that is on its way to the disk."""
@@ -210,16 +217,17 @@ class Connection(asyncio.Protocol):
         if self._held:
             if self._held & BY_STORE and self.in_flight_bytes <= IN_FLIGHT_BYTES // 2:
                 self.release(BY_STORE)
-            if not self.in_flight and self._drained is not None and not self._drained.done():
+            if not self.in_flight and self._drained is not None:
                 self._drained.set_result(None)
+                self._drained = None
             self._close_if_drained()
 
     async def drained(self) -> None:
         """Return when nothing is in flight; called by work, so nothing is added meanwhile."""
-        if self.in_flight:
-            self._drained = self.loop.create_future()
+        while self.in_flight:
+            if self._drained is None:
+                self._drained = self.loop.create_future()
             await self._drained
-            self._drained = None
 
     def acknowledge(self, ack: bytes) -> None:
         """Send a PUBACK together with all others of this turn of the loop."""
@@ -262,7 +270,7 @@ class Connection(asyncio.Protocol):
         self._close_if_drained()
 
     def _close_if_drained(self) -> None:
-        if self._farewell is None or self.in_flight or self.acks or self._work is not None or self.transport is None:
+        if self._farewell is None or self.in_flight or self.acks or self._work_count or self.transport is None:
             return
         farewell, self._farewell = self._farewell, None
         self.say_goodbye(*farewell)
