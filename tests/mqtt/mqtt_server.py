@@ -77,7 +77,8 @@ def listening(folder: Path, **settings: Any) -> Iterator[Inside]:
         engine = tsengine.open(folder, durability="memory")
         shared = AsyncEngine(engine)
         listener = Listener(Service(shared, "an account token of a test", Settings(mqtt_port=0, **settings)))
-        (url,) = await listener.start()
+        await listener.start()
+        (url,) = listener.urls
         made.append(Inside(engine, listener, int(url.rpartition(":")[2])))
         ended.append(asyncio.Event())
         ready.set()

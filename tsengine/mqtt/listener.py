@@ -20,6 +20,7 @@ from tsengine.errors import InputError
 from tsengine.mqtt.packet import Reason, Refused
 from tsengine.mqtt.session import Session
 from tsengine.mqtt.topics import PARAMETERS_TOPIC, TIP_ROOT
+from tsengine.server.inspector import Trace
 from tsengine.server.service import Service
 from tsengine.tagotip import HASH_CHARS, is_hash
 from tsengine.types import NO_DEVICE, DeviceInfo, Message, Token
@@ -43,6 +44,9 @@ _encode = msgspec.json.Encoder().encode
 class Listener:
     """Takes MQTT connections for one server.
 
+    Attributes:
+        urls: mqtt://host:port and mqtts://host:port, of which those that were asked for, once it listens.
+
     Args:
         service: shared with HTTP.
     """
@@ -53,6 +57,7 @@ class Listener:
         self.loop = asyncio.get_running_loop()
         self.now_us = service.engine.engine.clock.now_us
         self.max_packet = service.settings.mqtt_max_packet
+        self.urls: list[str] = []
         self._servers: list[asyncio.Server] = []
         self._sessions: set[Session] = set()
         self._clients: dict[int, dict[str, Session]] = {}  # device -> client id -> session
@@ -67,10 +72,9 @@ class Listener:
 
     # --- start and stop ----------------------------------------------------------------------------------------------
 
-    async def start(self) -> list[str]:
-        """Listen, and return the addresses: mqtt://host:port, mqtts://host:port."""
+    async def start(self) -> None:
+        """Listen; `urls` tells where."""
         settings = self.service.settings
-        urls = []
         for scheme, port in (("mqtt", settings.mqtt_port), ("mqtts", settings.mqtts_port)):
             if port is None:
                 continue
@@ -84,10 +88,9 @@ class Listener:
                 raise InputError(f"cannot listen for MQTT on {settings.host}:{port}: {error.strerror}") from None
             self._servers.append(server)
             host, port = server.sockets[0].getsockname()[:2]
-            urls.append(f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}")
+            self.urls.append(f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}")
         self.engine.engine.add_watcher(self._on_news)
         self._sweep()
-        return urls
 
     async def stop(self) -> None:
         """Take no more, acknowledge what is on its way to the disk, tell the clients, and close."""
@@ -249,7 +252,8 @@ class Listener:
 
     def inspect(self, device: AsyncDevice, title: str, content: str) -> None:
         """Show a line in the device's inspector."""
-        self.service.inspect(device.id, title, content)
+        if self.service.inspector.is_heard(device.id):
+            Trace(self.service.inspector, device.id).show(title, content)
 
 
 def set_keep_alive(peer: socket.socket) -> None:

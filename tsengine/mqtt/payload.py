@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from tsengine.ingest import WirePoint, decode
+from tsengine.ingest import WirePoint, decode, encode
 
 VARIABLE = "payload"
 """The variable of a payload that is no TagoIO JSON."""
@@ -62,6 +62,26 @@ def text_of(payload: bytes) -> str:
     except UnicodeDecodeError:
         return payload.hex()
     return payload.hex() if _has_controls(text) else text
+
+
+def body_of(payload: bytes, mark: msgspec.Raw) -> bytes:
+    """Return a payload as the body of a POST, for those who read bodies, payload parsers above all: JSON items with their topic.
+
+    Items are not checked: a parser may make something of what cannot be stored as it is.
+    """
+    try:
+        found = _decode_any(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        found = None
+    items = found if isinstance(found, list) else [found]
+    if found != [] and not any(isinstance(item, dict) and "variable" in item for item in items):
+        return encode([raw_point(payload, mark)])
+    topic = _decode_any(mark)
+    for item in items:
+        if isinstance(item, dict):
+            own = item.get("metadata")
+            item["metadata"] = {**own, **topic} if isinstance(own, dict) else topic if own is None else own
+    return _encode(items)
 
 
 def marked(metadata: msgspec.Raw, mark: msgspec.Raw) -> msgspec.Raw:

@@ -18,7 +18,7 @@ from tsengine.ingest import encode
 from tsengine.mqtt import packet
 from tsengine.mqtt.connection import IN_FLIGHT_OVERHEAD_BYTES, Connection
 from tsengine.mqtt.packet import V5, V311, Property, Reason, Refused
-from tsengine.mqtt.payload import mark_of, points_of
+from tsengine.mqtt.payload import body_of, mark_of, points_of
 from tsengine.mqtt.tip import TipAnswer
 from tsengine.mqtt.topics import TIP_ROOT, check_name, fits, is_valid_filter, tip_parts
 from tsengine.server.auth import Need, require_active
@@ -125,7 +125,11 @@ class Session(Connection):
             raise Refused(Reason.NOT_AUTHORIZED, f"an authorization publishes to {TIP_ROOT}{{serial}}/push only")
         try:
             self._require("write")
-            self._store(device, number, points_of(data[at:end], mark), end - start)
+            if self._listener.service.is_plain(device):
+                self._store(device, number, points_of(data[at:end], mark), end - start)
+            else:
+                self._inspect("[MQTT] Publish", topic.decode())
+                self._watch(device, number, body_of(data[at:end], mark))
         except (TsengineError, Refusal) as error:
             self._reject(device, number, error)
 
@@ -147,16 +151,12 @@ class Session(Connection):
             raise Refusal(401, f"the token's permission is {self.token.permission}, not {need}")
 
     def _store(self, device: AsyncDevice, number: int, points: list[WirePoint], size_bytes: int, answer: TipAnswer | None = None) -> None:
-        """Stage the points of a publish, or do first what takes time; `_stored` follows.
+        """Stage the points of a publish, or wait first for what that needs; `_stored` follows.
 
         Raises:
             as Engine.stage; nothing was stored.
         """
         listener = self._listener
-        if not listener.service.is_plain(device):
-            self.staged(size_bytes)
-            self.work(self._store_watched(device, number, points, size_bytes, answer))
-            return
         if not points:  # an empty list: nothing to store, but its acknowledgement has its turn
             self._in_turn(number, packet.puback(self.level, number), answer, None)
             return
@@ -177,18 +177,20 @@ class Session(Connection):
             failure = error
         self._stored(device, number, in_flight_bytes, answer, failure)
 
-    async def _store_watched(
-        self, device: AsyncDevice, number: int, points: list[WirePoint], size_bytes: int, answer: TipAnswer | None
-    ) -> None:
+    def _watch(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer | None = None) -> None:
         """Take the long way of a POST: rate limits, payload parsers, an inspector that is heard."""
+        self.staged(len(body))
+        self.work(self._store_watched(device, number, body, answer))
+
+    async def _store_watched(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer | None) -> None:
         failure: Failure | None = None
         try:
-            count = await store(self._listener.service, device, BODY_HEADERS, encode(points))
+            count = await store(self._listener.service, device, BODY_HEADERS, body)
             if answer is not None:
                 answer.count = count
         except (TsengineError, Refusal) as error:
             failure = error
-        self._stored(device, number, size_bytes, answer, failure)
+        self._stored(device, number, len(body), answer, failure)
 
     def _stored(self, device: AsyncDevice, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: Failure | None) -> None:
         """A publish is durable, or was not stored."""
@@ -249,7 +251,10 @@ class Session(Connection):
         self._require("write")
         self._require_own(device)
         points = answer.read_push(body, mark_of(f"{TIP_ROOT}{answer.serial}/push"))
-        self._store(device, number, points, len(body), answer)
+        if self._listener.service.is_plain(device):
+            self._store(device, number, points, len(body), answer)
+        else:
+            self._watch(device, number, encode(points), answer)
 
     async def _serve_tip_later(self, number: int, device: AsyncDevice | None, verb: str, body: bytes, answer: TipAnswer) -> None:
         await self.drained()
