@@ -175,7 +175,7 @@ class Session(Connection):
             await self._listener.engine.write(device.device.number, record)
         except TsengineError as error:
             failure = error
-        self._stored(device, number, in_flight_bytes, answer, failure)
+        self._answer(device, number, in_flight_bytes, answer, failure)
 
     def _watch(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer | None = None) -> None:
         """Take the long way of a POST: rate limits, payload parsers, an inspector that is heard."""
@@ -190,9 +190,21 @@ class Session(Connection):
                 answer.count = count
         except (TsengineError, Refusal) as error:
             failure = error
-        self._stored(device, number, len(body), answer, failure)
+        self._answer(None, number, len(body), answer, failure)  # the inspector has seen the failure
 
-    def _stored(self, device: AsyncDevice, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: Failure | None) -> None:
+    def _answer(
+        self, device: AsyncDevice | None, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: Failure | None
+    ) -> None:
+        """Work with a publish is over: answer it in its turn, for what came before may not be durable yet."""
+        self.settled(in_flight_bytes)
+        if failure is not None:
+            self._reject(device, number, failure, answer)
+        else:
+            self._in_turn(number, packet.puback(self.level, number), answer)
+
+    def _stored(
+        self, device: AsyncDevice, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: TsengineError | None
+    ) -> None:
         """A publish is durable, or was not stored."""
         if failure is not None:
             self._reject(device, number, failure, answer)
