@@ -15,7 +15,7 @@ JS := tests/server/js/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-mqtt bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -88,6 +88,9 @@ bench-registers: build bench-peers ## mutable devices beside the peers
 
 bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Polars on 36 M points
 	TSENGINE_BENCH_MONTHS=36 $(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median --benchmark-sort=min benches/test_query.py
+
+bench-mqtt: build ## MQTT: ten clients, QoS 1 and 0, and 10,000 idle connections, beside Mosquitto (apt-get install mosquitto)
+	$(BIN)/python -m benches.mqtt_load
 
 bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
 	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3

@@ -156,6 +156,7 @@ FLOORS: list[dict[str, str]] = [
 # Imports that go up, inside a function, each with its reason.
 UPWARD = {
     ("tsengine.engine", "tsengine.device"): "the engine hands out Device objects, which call it back",
+    ("tsengine.server.run", "tsengine.mqtt.listener"): "the server is started in one place; without --mqtt there is no listener",
     ("tsengine.writes", "tsengine.arrow"): "pyarrow is imported where a table is handled, not when a store is opened",
 }
 

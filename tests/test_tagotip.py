@@ -12,7 +12,18 @@ from hypothesis import strategies as st
 
 from tsengine.core.ingest.points import from_points
 from tsengine.errors import InputError, LimitError
-from tsengine.tagotip import FRAME_BYTES, PAIRS_MAX, VARIABLES_MAX, Passthrough, is_hash, read_counter, read_names, read_push, write_points
+from tsengine.tagotip import (
+    FRAME_BYTES,
+    PAIRS_MAX,
+    VARIABLES_MAX,
+    Passthrough,
+    is_hash,
+    read_counter,
+    read_names,
+    read_push,
+    read_text,
+    write_points,
+)
 from tsengine.types import Location, Point
 
 
@@ -166,20 +177,26 @@ def test_the_limits_themselves_are_accepted() -> None:
 
 
 def test_passthrough() -> None:
-    assert read_push(">xDEADbeef01") == Passthrough(b"\xde\xad\xbe\xef\x01")
+    assert read_push(">xDEADbeef01") == Passthrough("deadbeef01")
     assert read_push(">b3q2+7wECAwQ=") == Passthrough("3q2+7wECAwQ=")
 
 
 def test_counters_stand_before_a_body() -> None:
-    assert read_counter(b"!42|[t:=1]\n") == ("!42|", "[t:=1]")
-    assert read_counter(b"[t:=1]") == ("", "[t:=1]")
-    assert read_counter(b"!4294967295|") == ("!4294967295|", "")
-    for wrong in (b"!|x", b"!01|x", b"!4294967296|x", b"!1", b"!-1|x", b"\xff"):
+    assert read_counter("!42|[t:=1]") == ("!42|", "[t:=1]")
+    assert read_counter("[t:=1]") == ("", "[t:=1]")
+    assert read_counter("!4294967295|") == ("!4294967295|", "")
+    for wrong in ("!|x", "!01|x", "!4294967296|x", "!1", "!-1|x"):
         with pytest.raises(InputError):
             read_counter(wrong)
-    assert len(read_counter(b"x" * FRAME_BYTES)[1]) == FRAME_BYTES
+
+
+def test_bodies_are_text_of_a_limited_size() -> None:
+    assert read_text(b"[t:=1]\n") == "[t:=1]"
+    assert len(read_text(b"x" * FRAME_BYTES + b"\n")) == FRAME_BYTES
     with pytest.raises(LimitError):
-        read_counter(b"x" * (FRAME_BYTES + 1))
+        read_text(b"x" * (FRAME_BYTES + 1))
+    with pytest.raises(InputError):
+        read_text(b"\xff")
 
 
 def test_names_of_a_pull() -> None:

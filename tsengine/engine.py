@@ -207,6 +207,7 @@ class Engine(Writes):
                     self._keep_info(device.number, self.catalog.device(device.number))
             case _:
                 self.catalog.apply(seq, command)
+        self.tell(command)
 
     def _add_registers(self, seq: int, change: bytes | commands.Command) -> None:
         """Pass a change on to the register store, which keeps it even if it cannot apply it yet."""

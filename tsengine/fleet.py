@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,9 +21,10 @@ from tsengine.limits import (
     POINTS_PER_DEVICE,
     REGISTERS_PER_DEVICE,
     TAGS_PER_DEVICE,
+    TOPIC_BYTES,
 )
 from tsengine.store.catalog import Catalog
-from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Parameter, Period, Tag, Token
+from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Message, Parameter, Period, Tag, Token
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 AUTHORIZATION_HASH_BYTES = 8
 """Bytes of a token's hash that name it, at least (TagoTiP)."""
+
+Watcher = Callable[[commands.Command | Message], None]
+"""Told of every command after it was applied, on the committing thread, and of messages; it must neither wait nor raise."""
 
 Tags = Iterable[Tag | tuple[str, str] | dict[str, str]]
 
@@ -44,6 +48,7 @@ class Fleet(ABC):
 
     def __init__(self) -> None:
         self._catalog_lock = threading.RLock()  # a check of the catalog and the command that relies on it go together
+        self._watchers: tuple[Watcher, ...] = ()
 
     @abstractmethod
     def command(self, command: commands.Command) -> None:
@@ -64,6 +69,31 @@ class Fleet(ABC):
     def holding_catalog(self) -> AbstractContextManager[Any]:
         """Return the lock that keeps devices from coming and going while it is held."""
         return self._catalog_lock
+
+    # --- who wants to know ---------------------------------------------------------------------------------------------
+
+    def add_watcher(self, watcher: Watcher) -> None:
+        """Have changes of devices, tokens and parameters told from now on."""
+        self._watchers = (*self._watchers, watcher)
+
+    def remove_watcher(self, watcher: Watcher) -> None:
+        self._watchers = tuple(known for known in self._watchers if known != watcher)
+
+    def tell(self, news: commands.Command | Message) -> None:
+        for watcher in self._watchers:
+            watcher(news)
+
+    def publish(self, device_id: str, topic: str, payload: bytes | str) -> None:
+        """Send a message to a device: to those of its MQTT connections that subscribe to the topic at this moment.
+
+        Nothing is stored, and nobody is told whether a device heard it; what must arrive is a configuration parameter.
+
+        Raises:
+            NotFoundError: no such device. InputError: the topic is empty, too long, or has a wildcard.
+        """
+        check_topic(topic)
+        data = payload.encode() if isinstance(payload, str) else bytes(payload)
+        self.tell(Message(self.device(device_id).info.number, topic, data))
 
     # --- devices -----------------------------------------------------------------------------------------------------
 
@@ -355,6 +385,12 @@ def check_type(type: object) -> None:
 def check_name(name: object, field: str) -> None:
     if not isinstance(name, str) or not NAME_CHARS_MIN <= len(name) <= NAME_CHARS_MAX:
         raise InputError(f"{field} must be text of {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters, not {name!r}")
+
+
+def check_topic(topic: str) -> None:
+    """Raise InputError unless this is a topic that can be published to."""
+    if not topic or any(letter in topic for letter in "+#\0") or len(topic.encode("utf-8", "surrogatepass")) > TOPIC_BYTES:
+        raise InputError(f"a topic must have 1 to {TOPIC_BYTES} bytes and none of + and #, not {topic[:100]!r}")
 
 
 def to_tags(tags: Tags) -> tuple[Tag, ...]:

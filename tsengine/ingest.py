@@ -72,6 +72,7 @@ class Columns(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     metadata: msgspec.Raw = cast(msgspec.Raw, None)
 
 
+_encode_json = msgspec.json.Encoder().encode
 _decode_json = msgspec.json.Decoder(list[WirePoint] | WirePoint).decode
 _decode_messagepack = msgspec.msgpack.Decoder(list[PackedPoint] | PackedPoint).decode
 _decode_columns = msgspec.json.Decoder(list[Columns] | Columns).decode
@@ -160,6 +161,12 @@ def decode(body: bytes, content_type: str = JSON_TYPE) -> list[WirePoint] | list
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise InputError(f"Malformed request syntax: {error}") from None
     return points if isinstance(points, list) else [points]
+
+
+def encode(points: list[WirePoint]) -> bytes:
+    """Return points as the JSON body that they could have come in."""
+    fields = WirePoint.__struct_fields__
+    return _encode_json([{name: value for name in fields if (value := getattr(point, name)) is not None} for point in points])
 
 
 def _invalid(text: str) -> InputError:

@@ -61,6 +61,15 @@ COLUMN_OBJECTS = 10_000
 ARROW_INFLATED_BYTES = 64 * 1024 * 1024
 """What the compressed buffers of an Arrow body may hold together: the columns of a full batch, 1,048,576 points, and their texts."""
 
+TOPIC_BYTES = 1_024
+"""Longest MQTT topic or filter, bytes: it becomes metadata of each point, and is kept for each connection."""
+
+MQTT_PACKET_BYTES = 1024 * 1024
+"""Largest MQTT packet, bytes; `tsengine serve --mqtt-max-packet` changes it."""
+
+MQTT_CONNECTIONS = 20_000
+"""MQTT connections at a time; `tsengine serve --mqtt-connections` changes it."""
+
 MEMORY_MB = 256
 """Default memory for points that are not sealed yet, all devices together, MiB."""
 

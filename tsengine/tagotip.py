@@ -57,9 +57,9 @@ _encode = msgspec.json.Encoder().encode
 
 
 class Passthrough(NamedTuple):
-    """What a device sent for its payload parser alone: bytes that came as hexadecimal, or Base64 as it came."""
+    """What a device sent for its payload parser alone: hexadecimal digits in lower case, or Base64 as it came."""
 
-    data: bytes | str
+    text: str
 
 
 def is_hash(text: str) -> bool:
@@ -67,18 +67,27 @@ def is_hash(text: str) -> bool:
     return _is_hash(text) is not None
 
 
-def read_counter(body: bytes) -> tuple[str, str]:
+def read_text(body: bytes) -> str:
+    """Return a body as text, without the newline that may end it.
+
+    Raises:
+        LimitError: it is larger than FRAME_BYTES. InputError: it is no UTF-8.
+    """
+    text = body.removesuffix(b"\n")
+    if len(text) > FRAME_BYTES:
+        raise LimitError(f"a TagoTiP body has at most {FRAME_BYTES} bytes")
+    try:
+        return text.decode()
+    except UnicodeDecodeError:
+        raise InputError("a TagoTiP body must be UTF-8") from None
+
+
+def read_counter(text: str) -> tuple[str, str]:
     """Return (`!N|` or nothing, the rest) of a body that a sequence counter may precede.
 
     Raises:
-        LimitError: it is larger than FRAME_BYTES. InputError: it is no text, or the counter is no number of 32 bits.
+        InputError: the counter is no number of 32 bits.
     """
-    if len(body) > FRAME_BYTES:
-        raise LimitError(f"a TagoTiP body has at most {FRAME_BYTES} bytes, not {len(body)}")
-    try:
-        text = body.decode().removesuffix("\n")
-    except UnicodeDecodeError:
-        raise InputError("a TagoTiP body must be UTF-8") from None
     if not text.startswith("!"):
         return "", text
     counter, bar, rest = text[1:].partition("|")
@@ -150,7 +159,7 @@ def write_points(points: Iterable[Point]) -> str:
 def _read_passthrough(text: str) -> Passthrough:
     data = text[2:]
     if text.startswith(">x") and re.fullmatch(r"(?:[0-9a-fA-F]{2})+", data):
-        return Passthrough(bytes.fromhex(data))
+        return Passthrough(data.lower())
     if text.startswith(">b") and re.fullmatch(r"[A-Za-z0-9+/=]+", data):
         return Passthrough(data)
     raise InputError("> must be followed by x and pairs of hexadecimal digits, or by b and Base64")

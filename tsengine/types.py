@@ -94,6 +94,18 @@ class Token(msgspec.Struct):
     created_us: int = 0
 
 
+class Message(msgspec.Struct, frozen=True):
+    """What the server says to a device now, on one of its topics; nothing is stored.
+
+    Attributes:
+        device: number of the device.
+    """
+
+    device: int
+    topic: str
+    payload: bytes
+
+
 class DeviceInfo(msgspec.Struct):
     """What the catalog knows of a device.
 

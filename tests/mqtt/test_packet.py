@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.mqtt.raw_client import connect_packet, field, publish_packet, with_length
+from tsengine.limits import TOPIC_BYTES
 from tsengine.mqtt import packet
 from tsengine.mqtt.packet import V5, V311, Property, Reason, Refused, Subscription
-from tsengine.mqtt.topics import TOPIC_BYTES, check_name, fits, is_valid_filter, tip_parts
+from tsengine.mqtt.topics import check_name, fits, is_valid_filter, tip_parts
 
 
 def body_of(whole: bytes) -> bytes:

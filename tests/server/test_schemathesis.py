@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -70,7 +71,12 @@ def targets(server: Server) -> list[tuple[Made, dict[str, str]]]:
 def tokens(server: Server) -> dict[str, dict[str, str]]:
     """Return the header of each scheme but the device's."""
     authorization = server.call("POST", "/serviceauth", server.account, {"name": "Gateway"}).result["token"]
-    return {"authorization": {"network-token": authorization}, "account": {"account-token": server.account}}
+    tip = hashlib.sha256(authorization.removeprefix("at").encode()).hexdigest()[:16]
+    return {
+        "authorization": {"network-token": authorization},
+        "tagotip": {"authorization": f"TagoTiP {tip}"},
+        "account": {"account-token": server.account},
+    }
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,18 @@ from typing import Annotated
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data
-from tsengine.limits import BODY_BYTES, CONNECTIONS, FILE_BYTES, FILES_BYTES, HEAD_BYTES, IDLE_S, MEMORY_MB, STALLED_S
+from tsengine.limits import (
+    BODY_BYTES,
+    CONNECTIONS,
+    FILE_BYTES,
+    FILES_BYTES,
+    HEAD_BYTES,
+    IDLE_S,
+    MEMORY_MB,
+    MQTT_CONNECTIONS,
+    MQTT_PACKET_BYTES,
+    STALLED_S,
+)
 
 EXAMPLE = "Example: tsengine serve --data ./data --host 0.0.0.0 --port 8080"
 
@@ -53,8 +64,14 @@ def serve(
         typer.Option(metavar="LIMIT", help="free, starter, scale, or 'POST /data=250' a minute; may be given several times."),
     ] = None,
     max_listeners: Annotated[int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")] = 100,
+    mqtt: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port for MQTT, usually 1883; 0 takes a free one.")] = None,
+    mqtts: Annotated[
+        int | None, typer.Option(min=0, max=65_535, help="Port for MQTT over TLS, usually 8883; needs --tls-cert and --tls-key.")
+    ] = None,
+    mqtt_connections: Annotated[int, typer.Option(min=1, help="Most MQTT clients at a time.")] = MQTT_CONNECTIONS,
+    mqtt_max_packet: Annotated[int, typer.Option(min=128, help="Largest MQTT packet, bytes.")] = MQTT_PACKET_BYTES,
 ) -> None:
-    """Serve the store over HTTP.
+    """Serve the store over HTTP, and over MQTT if asked to.
 
     Runs until SIGTERM or Ctrl-C. A new store is made with a sample device in it.
     """
@@ -85,5 +102,9 @@ def serve(
         parser_workers=parser_workers,
         rate_limits=parse_limits(rate_limit or []),
         max_listeners=max_listeners,
+        mqtt_port=mqtt,
+        mqtts_port=mqtts,
+        mqtt_connections=mqtt_connections,
+        mqtt_max_packet=mqtt_max_packet,
     )
     run_server(data, settings, durability=durability.value, memory_mb=memory_mb)

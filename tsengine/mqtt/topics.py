@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tsengine.errors import InputError
+from tsengine.fleet import check_topic
+from tsengine.limits import TOPIC_BYTES
 from tsengine.mqtt.packet import Reason, Refused
-
-TOPIC_BYTES = 1_024
-"""Longest topic name or filter: it becomes metadata of each point, whose limit is 10,240 bytes, and is kept for each connection."""
 
 TIP_ROOT = "$tip/"
 """The topics of TagoTiP: `$tip/{serial}/push`, `/pull` and `/ack`."""
@@ -20,10 +20,10 @@ def check_name(topic: str) -> None:
     Raises:
         Refused: it is empty, has a wildcard, or is too long.
     """
-    if not topic or "+" in topic or "#" in topic:
-        raise Refused(Reason.TOPIC_NAME_INVALID, "a topic must not be empty, nor hold + or #")
-    if len(topic.encode()) > TOPIC_BYTES:
-        raise Refused(Reason.TOPIC_NAME_INVALID, f"a topic has at most {TOPIC_BYTES} bytes")
+    try:
+        check_topic(topic)
+    except InputError as error:
+        raise Refused(Reason.TOPIC_NAME_INVALID, str(error)) from None
 
 
 def is_valid_filter(topic_filter: str) -> bool:

@@ -15,7 +15,7 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import backups, devices, events, files, influx, metrics, network, parameters, points, statistics, tokens
+from tsengine.server import backups, devices, events, files, influx, messages, metrics, network, parameters, points, statistics, tip, tokens
 from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
 from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
@@ -188,6 +188,8 @@ ROUTES: tuple[Route, ...] = (
     *files.ROUTES,
     *backups.ROUTES,
     *events.ROUTES,
+    *tip.ROUTES,
+    *messages.ROUTES,
 )
 
 

@@ -105,7 +105,7 @@ class Gate:
         token = self._engine.engine.find_token(token_of(headers))
         if token is None or (need is not None and token.permission not in ("full", need)):
             raise denied()
-        device = self._device(token.device)
+        device = self.device_by_number(token.device)
         if device is None:
             raise denied()
         self._note_use(token)
@@ -124,7 +124,7 @@ class Gate:
     def device_id_of(self, headers: Iterable[tuple[bytes, bytes]]) -> str | None:
         """Return the id of the device whose token these headers carry, whatever the token allows, or None."""
         token = self._engine.engine.find_token(token_of(headers))
-        device = None if token is None else self._device(token.device)
+        device = None if token is None else self.device_by_number(token.device)
         return None if device is None else device.id
 
     def gateway(self, headers: Iterable[tuple[bytes, bytes]], other: str | None, need: Need) -> None:
@@ -148,7 +148,7 @@ class Gate:
         self._note_use(token)
         return True
 
-    def _device(self, number: int) -> AsyncDevice | None:
+    def device_by_number(self, number: int) -> AsyncDevice | None:
         """Return a device by its number."""
         info = self._engine.engine.info_of(number)
         if info is None:

@@ -21,6 +21,7 @@ SECURITY: dict[str, list[dict[str, list[str]]]] = {
     "local": [{"account": []}, {}],
     "any": [{"device": []}, {"account": []}],
     "gateway": [{"authorization": []}, {"account": []}],
+    "tip": [{"tagotip": []}],
 }
 
 STATUS_TEXTS = {
@@ -77,6 +78,7 @@ def document(routes: Iterable[Route]) -> bytes:
                     "account": {"type": "apiKey", "in": "header", "name": "account-token", "description": TOKEN_TEXTS["account"]},
                     "device": {"type": "apiKey", "in": "header", "name": "device-token", "description": "A token of a device."},
                     "authorization": {"type": "apiKey", "in": "header", "name": "network-token", "description": "An authorization token."},
+                    "tagotip": {"type": "http", "scheme": "TagoTiP", "description": "The hash of an authorization token."},
                 },
             },
         }
@@ -117,7 +119,7 @@ def _operation(route: Route, method: str, call: Call, schemas: dict[str, Any]) -
         "security": SECURITY[call.need],
         "responses": {
             str(call.status): _success(call, schemas),
-            **{str(status): {"$ref": f"#/components/responses/{status}"} for status in statuses(route, call)},
+            **{str(status): _refused(call, status) for status in statuses(route, call)},
         },
     }
     if call.query:
@@ -157,6 +159,12 @@ def _success(call: Call, schemas: dict[str, Any]) -> dict[str, Any]:
         "required": ["status", "result"],
     }
     return {"description": "Done", "content": {JSON: {"schema": envelope}}}
+
+
+def _refused(call: Call, status: int) -> dict[str, Any]:
+    if call.is_text:
+        return {"description": STATUS_TEXTS[status], "content": {call.media: {"schema": {"type": "string"}}}}
+    return {"$ref": f"#/components/responses/{status}"}
 
 
 def _refusal(text: str) -> dict[str, Any]:

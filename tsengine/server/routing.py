@@ -15,7 +15,7 @@ from tsengine.server.asgi import JSON
 
 METHODS = ("get", "post", "put", "delete")
 
-Need = Literal["none", "account", "device", "device read", "device write", "any", "gateway", "local"]
+Need = Literal["none", "account", "device", "device read", "device write", "any", "gateway", "tip", "local"]
 """The token that a call needs: `device` is any token of a device, `any` that or the account's, `gateway` an authorization token that
 may write, or the account's, `local` the account's or none from the machine itself."""
 
@@ -27,6 +27,7 @@ TOKEN_TEXTS: Mapping[str, str] = {
     "device write": "A device token with the permission full or write.",
     "local": "The account token, or none from the machine itself.",
     "any": "The account token, or any token of a device.",
+    "tip": "The hash of an authorization token: `Authorization: TagoTiP` and 16 hexadecimal digits.",
     "gateway": "An authorization token with the permission full or write, in a header or in the address, or the account token.",
 }
 
@@ -53,6 +54,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
         body: the msgspec type of a JSON body; bytes or str for one that is not JSON; None = no body.
         accepts: media types of the body; the first one is the usual one.
         media: media type of the answer.
+        is_text: refusals, too, are bare text.
         errors: statuses of refusal beside those that follow from the rest (`statuses` in openapi.py): 404 for a path with a field,
             401 with a token, 413 with a body, 400 and 503 always.
         is_bare: the answer is not wrapped in `{status, result}`; any answer that is not JSON is bare.
@@ -71,6 +73,7 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     errors: tuple[int, ...] = ()
     is_bare: bool = False
     is_raw: bool = False
+    is_text: bool = False
 
 
 class Route:

@@ -17,7 +17,7 @@ import ssl
 import sys
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import msgspec
 import uvicorn
@@ -30,6 +30,9 @@ from tsengine.log import Durability
 from tsengine.server.app import App
 from tsengine.server.protocol import Protocol
 from tsengine.server.settings import Settings
+
+if TYPE_CHECKING:
+    from tsengine.mqtt.listener import Listener
 
 logger = logging.getLogger("tsengine.server")
 
@@ -51,16 +54,20 @@ FILES_KEPT = 256
 
 
 class Server(uvicorn.Server):
-    """A uvicorn server that says when it listens, and where, and ends streams of events before it waits for requests."""
+    """A uvicorn server that says when it listens, and where, ends streams of events before it waits for requests, and MQTT with them."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str, app: App) -> None:
+    def __init__(self, config: uvicorn.Config, greeting: str, app: App, listener: Listener | None) -> None:
         super().__init__(config)
         self._greeting = greeting
         self._app = app
+        self._listener = listener
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         self._app.stop()
-        await super().shutdown(sockets)
+        if self._listener is None:
+            await super().shutdown(sockets)
+        else:
+            await asyncio.gather(super().shutdown(sockets), self._listener.stop())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -131,10 +138,27 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
             proxy_headers=False,
             timeout_graceful_shutdown=STOP_S,
         )
+        listener = None
         try:
-            await Server(config, greeting, app).serve()
+            listener = await _listen(app, settings)
+            if listener is not None:
+                greeting += "".join(f"tsengine takes MQTT on {url}\n" for url in listener.urls)
+            await Server(config, greeting, app, listener).serve()
         finally:
+            if listener is not None:
+                await listener.stop()
             await app.close()
+
+
+async def _listen(app: App, settings: Settings) -> Listener | None:
+    """Begin to take MQTT, if the settings say so."""
+    if not takes_mqtt(settings):
+        return None
+    from tsengine.mqtt.listener import Listener
+
+    listener = Listener(app.service)
+    await listener.start()
+    return listener
 
 
 def check_tls(settings: Settings) -> None:
@@ -145,6 +169,8 @@ def check_tls(settings: Settings) -> None:
     """
     files = {"certificate": settings.tls_cert, "key": settings.tls_key}
     if not any(files.values()):
+        if settings.mqtts_port is not None:
+            raise tsengine.InputError("MQTT over TLS (--mqtts) needs a certificate and its key (--tls-cert, --tls-key)")
         return
     for what, path in files.items():
         if not path:
@@ -165,13 +191,26 @@ def check_tls(settings: Settings) -> None:
         ) from None
 
 
+def takes_mqtt(settings: Settings) -> bool:
+    return settings.mqtt_port is not None or settings.mqtts_port is not None
+
+
 def within_files(settings: Settings) -> Settings:
-    """Let the process open as many files as it may, and return the settings with no more connections than that allows."""
+    """Let the process open as many files as it may, and return the settings with no more connections than that allows.
+
+    HTTP and MQTT get less in the same proportion.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard != resource.RLIM_INFINITY:
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        settings = msgspec.structs.replace(settings, max_connections=max(1, min(settings.max_connections, hard - FILES_KEPT)))
+        mqtt = settings.mqtt_connections if takes_mqtt(settings) else 0
+        share = min(1.0, (hard - FILES_KEPT) / (settings.max_connections + mqtt))
+        settings = msgspec.structs.replace(
+            settings,
+            max_connections=max(1, int(settings.max_connections * share)),
+            mqtt_connections=max(1, int(settings.mqtt_connections * share)),
+        )
     return settings
 
 

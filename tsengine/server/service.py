@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import ParamSpec, TypeVar
 
@@ -24,6 +25,8 @@ from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
 from tsengine.server.uploads import Uploads
+
+logger = logging.getLogger("tsengine.server")
 
 P = ParamSpec("P")
 T = TypeVar("T")

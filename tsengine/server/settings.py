@@ -7,7 +7,17 @@ from typing import Any
 
 import msgspec
 
-from tsengine.limits import BODY_BYTES, CONNECTIONS, FILE_BYTES, FILES_BYTES, HEAD_BYTES, IDLE_S, STALLED_S
+from tsengine.limits import (
+    BODY_BYTES,
+    CONNECTIONS,
+    FILE_BYTES,
+    FILES_BYTES,
+    HEAD_BYTES,
+    IDLE_S,
+    MQTT_CONNECTIONS,
+    MQTT_PACKET_BYTES,
+    STALLED_S,
+)
 
 HOST, PORT = "127.0.0.1", 8080
 
@@ -33,6 +43,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         rate_limits: most requests a minute of a route ("POST /data"), and of each device ("device"); see rates.py. Empty = no limits.
         max_listeners: streams of /events that may be open at the same time.
         comment_interval: a stream of /events sends a comment when it had nothing to send for so long, seconds; clients want one each 5 s.
+        mqtt_port, mqtts_port: where to listen for MQTT, and for MQTT over TLS, on the same host; None = not at all, 0 = a free port.
+        mqtt_connections: most MQTT clients at a time.
+        mqtt_max_packet: largest MQTT packet, bytes.
     """
 
     host: str = HOST
@@ -54,3 +67,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     rate_limits: dict[str, int] = {}
     max_listeners: int = 100
     comment_interval: float = 4.0
+    mqtt_port: int | None = None
+    mqtts_port: int | None = None
+    mqtt_connections: int = MQTT_CONNECTIONS
+    mqtt_max_packet: int = MQTT_PACKET_BYTES
