@@ -3,9 +3,6 @@
 One object a point, read once. Errors are raised before anything is stored; the text names the index, the field and the limit.
 """
 
-from types import MemberDescriptorType
-
-from cpython.object cimport PyObject
 from libc.stdint cimport int64_t, uint32_t
 
 from tsengine.core.batch cimport BatchBuilder
@@ -22,16 +19,9 @@ from tsengine.core.ingest.fields cimport (
     wire_time_of,
 )
 from tsengine.core.limits cimport BATCH_POINTS
+from tsengine.core.places cimport Places, field
 
 from tsengine.errors import LimitError
-
-cdef extern from "structmember.h":
-    int T_OBJECT_EX
-    ctypedef struct PyMemberDef:
-        int type
-        Py_ssize_t offset
-    ctypedef struct PyMemberDescrObject:
-        PyMemberDef *d_member
 
 # Builders keep their memory from batch to batch. A list, not one builder: reading an attribute may run foreign code that
 # appends to a store itself.
@@ -81,26 +71,14 @@ cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us
     )
 
 
-cdef class Places:
-    """Where the objects of one Struct type keep the fields of a data item: eight look-ups of names are a third of a point's cost."""
-
-    def __cinit__(self, object kind):
-        cdef Py_ssize_t at
-        cdef PyMemberDef *member
-        for at, name in enumerate(("variable", "value", "time", "unit", "group", "serie", "location", "metadata")):
-            descriptor = getattr(kind, name, None)
-            if type(descriptor) is not MemberDescriptorType or not issubclass(kind, descriptor.__objclass__):
-                return                              # `kind` stays None: no object is of it
-            member = (<PyMemberDescrObject *> descriptor).d_member
-            if member.type != T_OBJECT_EX:
-                return
-            self.offset[at] = member.offset
-        self.kind = kind
+cdef tuple WIRE_FIELDS = ("variable", "value", "time", "unit", "group", "serie", "location", "metadata")
+cdef Places known_places = Places(object, WIRE_FIELDS)      # of the last type of data items: a server sees few
 
 
-cdef inline object field(object point, Py_ssize_t offset):
-    cdef PyObject *found = (<PyObject **> (<char *> <PyObject *> point + offset))[0]
-    return None if found == NULL else <object> found
+cdef Places places_of(object kind):
+    global known_places
+    known_places = known_places.of(kind)
+    return known_places
 
 
 cdef int put_placed(BatchBuilder builder, uint32_t i, object point, Places places, int64_t now_us) except -1:
@@ -112,17 +90,6 @@ cdef int put_placed(BatchBuilder builder, uint32_t i, object point, Places place
         field(point, offset[3]), group if group is not None else serie_text(field(point, offset[5])), field(point, offset[6]),
         field(point, offset[7]), True,
     )
-
-
-cdef Places known_places = Places(None)
-
-
-cdef Places places_of(object kind):
-    # The last type is remembered: a server sees one.
-    global known_places
-    if known_places.kind is not kind:
-        known_places = Places(kind)
-    return known_places
 
 
 cdef str VARIABLE = "variable", VALUE = "value", TIME = "time", UNIT = "unit", GROUP = "group", LOCATION = "location", METADATA = "metadata"

@@ -10,6 +10,7 @@ import msgspec
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
+from tsengine.core.json_rows import json_rows
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id
@@ -17,13 +18,13 @@ from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.described import READ, DataItem
-from tsengine.server.envelope import Answer, Refusal, success
+from tsengine.server.envelope import JSON_HEADERS, Answer, Refusal, success
 from tsengine.server.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
 from tsengine.server.routing import Call, Need, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service, answer, put
-from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items, row_of
+from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items
 
 PYTHON_SDK = "TagoIO-SDK|Python|"
 """The official Python client cannot read a bare number everywhere, so it gets a row with the number."""
@@ -91,7 +92,8 @@ async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) 
 def _read(device: Device, query: DataQuery) -> Answer:
     if query.query == "aggregate":
         return success(read_buckets(device, query))
-    return success([row_of(point, device.id, query.details) for point in read_rows(device, query)])
+    rows = json_rows(read_rows(device, query), device.id, query.details)
+    return Answer(200, JSON_HEADERS, b'{"status":true,"result":%s}' % rows)
 
 
 async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:
