@@ -1,8 +1,9 @@
-"""The fast lane: POST /data answered from the parser's callbacks, without a task, a scope or a future.
+"""The fast lane: POST and GET of /data answered from the parser's callbacks, without a task, a scope or a future.
 
-The lane takes a request when nothing before its body can refuse it: plain JSON of a known length for an active device that may be
-written to. It stages the body's points and answers when their group is committed. Every other request goes uvicorn's way to the ASGI
-application, which gives the same answers, byte for byte.
+The lane takes a request when nothing before its body can refuse it. A POST: plain JSON of a known length for an active device that may be
+written to; its points are staged, and it is answered when their group is committed. A GET: few of the newest or oldest points of an
+immutable device, which are read together with those of other connections. Every other request goes uvicorn's way to the ASGI application,
+which gives the same answers, byte for byte.
 
 Order of answers: the lane is entered only while no ASGI request of the connection is unanswered, and an ASGI request that comes while
 the lane has unanswered ones waits in uvicorn's pipeline, because the latest `Exchange` stands as uvicorn's current cycle.
@@ -14,6 +15,7 @@ between two others is not parsed again; its token is looked up each time.
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -28,6 +30,8 @@ from tsengine.server.auth import require_active, token_of
 from tsengine.server.connection import IDLE, Connection, rendered
 from tsengine.server.data import PATH, added
 from tsengine.server.envelope import Answer, Header, Refusal
+from tsengine.server.points import rows_of, short_query
+from tsengine.server.queries import DataQuery
 from tsengine.server.request_log import request_id_of
 
 LANE_REQUESTS = 64
@@ -35,16 +39,17 @@ LANE_REQUESTS = 64
 
 PLAIN_TYPES = frozenset((b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"))
 
-HEAD_BEGIN, HEAD_END = b"POST ", b"\r\n\r\n"
+HEAD_BEGIN, HEAD_END = (b"POST /data ", b"GET /data"), b"\r\n\r\n"
 
 
 class KnownHead(NamedTuple):
-    """The head of a request that the lane took, as it came, and what it said."""
+    """The head of a request that the lane took, as it came, and what it said; `query` is None for a POST."""
 
     raw: bytes
     whole_bytes: int
     headers: list[Header]
     token: str
+    query: DataQuery | None
 
 
 class Exchange:
@@ -63,15 +68,17 @@ class Exchange:
         "headers",
         "keep_alive",
         "protocol",
+        "query",
         "request_id",
         "response_complete",
         "size_bytes",
     )
 
-    def __init__(self, protocol: Protocol, device: AsyncDevice, headers: list[Header], keep_alive: bool) -> None:
+    def __init__(self, protocol: Protocol, device: AsyncDevice, headers: list[Header], query: DataQuery | None, keep_alive: bool) -> None:
         self.protocol = protocol
         self.device = device
         self.headers = headers
+        self.query = query
         self.keep_alive = keep_alive
         self.response_complete = False
         self.body: list[bytes] = []
@@ -80,8 +87,13 @@ class Exchange:
         self.began_s = perf_counter()
         self.request_id = request_id_of(headers)
 
+    def found(self, result: Answer | Exception) -> None:
+        """Answer a GET."""
+        self.answer = result if isinstance(result, Answer) else self.protocol.service.failure(result, self.request_id)
+        self.protocol.write_answers()
+
     def done(self, error: Exception | None) -> None:
-        """Answer: the points are stored, or why not."""
+        """Answer a POST: the points are stored, or why not."""
         service = self.protocol.service
         if error is None:
             service.saw_input(self.device.id, self.count, self.size_bytes)
@@ -119,10 +131,10 @@ class Protocol(Connection):
             return
         known = self._known
         if known is not None and len(data) == known.whole_bytes and data.startswith(known.raw) and self._has_turn():
-            device = self._device(known.token)
+            device = self._device(known.token, known.query)
             if device is not None:
                 self.end_message()
-                self._store(self._enter(device, known.headers, True), data[len(known.raw) :])
+                self._carry_out(self._enter(device, known.headers, known.query, True), data[len(known.raw) :])
                 return
         self._begun = 0
         super().data_received(data)
@@ -133,14 +145,14 @@ class Protocol(Connection):
         """Keep the head of a request that came alone and in one piece."""
         raw = data[: len(data) - exchange.size_bytes]
         if raw.startswith(HEAD_BEGIN) and raw.find(HEAD_END) == len(raw) - len(HEAD_END):  # nothing came before or after
-            self._known = KnownHead(raw, len(data), exchange.headers, token_of(exchange.headers))
+            self._known = KnownHead(raw, len(data), exchange.headers, token_of(exchange.headers), exchange.query)
 
     def on_message_begin(self) -> None:
         self._begun += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
-        if self.url == PATH and self.parser.get_method() == b"POST" and self._has_turn():
+        if self.url.startswith(PATH) and self._has_turn():
             exchange = self._take()
             if exchange is not None:
                 self.begin_body()
@@ -162,7 +174,7 @@ class Protocol(Connection):
             self._taking = None
             self.end_message()
             parts, exchange.body = exchange.body, []
-            self._store(exchange, parts[0] if len(parts) == 1 else b"".join(parts))
+            self._carry_out(exchange, parts[0] if len(parts) == 1 else b"".join(parts))
 
     # --- lane --------------------------------------------------------------------------------------------------------
 
@@ -177,28 +189,43 @@ class Protocol(Connection):
 
     def _take(self) -> Exchange | None:
         """Let the request whose head is complete enter, if that is all right."""
-        parser = self.parser
+        parser, query = self.parser, None
         if self.expect_100_continue or parser.should_upgrade() or parser.get_http_version() != "1.1":
             return None
-        if not is_plain(self.headers, self.service.settings.max_body):
+        method = parser.get_method()
+        if method == b"POST":
+            if self.url != PATH or not is_plain(self.headers, self.service.settings.max_body):
+                return None
+        elif method != b"GET" or has_body(self.headers):
             return None
-        device = self._device(token_of(self.headers))
-        return None if device is None else self._enter(device, self.headers, parser.should_keep_alive())
+        else:
+            query = query_of(self.url)
+            if query is None:
+                return None
+        device = self._device(token_of(self.headers), query)
+        return None if device is None else self._enter(device, self.headers, query, parser.should_keep_alive())
 
-    def _device(self, token: str) -> AsyncDevice | None:
-        """Return the device that a token lets write, if its requests may go through the lane."""
+    def _device(self, token: str, query: DataQuery | None) -> AsyncDevice | None:
+        """Return the device that a token lets read (or write, without a query), if its requests may go through the lane."""
         try:
-            device = self.service.gate.caller_with(token, "write").device
+            device = self.service.gate.caller_with(token, "write" if query is None else "read").device
             require_active(device)
         except Refusal:
             return None
-        return device if self.service.is_plain(device) else None
+        is_quick = query is None or device.type == "immutable"
+        return device if is_quick and self.service.is_plain(device) else None
 
-    def _enter(self, device: AsyncDevice, headers: list[Header], keep_alive: bool) -> Exchange:
-        exchange = Exchange(self, device, headers, keep_alive)
+    def _enter(self, device: AsyncDevice, headers: list[Header], query: DataQuery | None, keep_alive: bool) -> Exchange:
+        exchange = Exchange(self, device, headers, query, keep_alive)
         self.cycle = exchange
         self._exchanges.append(exchange)
         return exchange
+
+    def _carry_out(self, exchange: Exchange, body: bytes) -> None:
+        if exchange.query is None:
+            self._store(exchange, body)
+        else:
+            self.service.engine.read_soon(partial(rows_of, exchange.device.device, exchange.query), exchange.found)
 
     def _store(self, exchange: Exchange, body: bytes) -> None:
         """Stage what was sent; `Exchange.done` answers."""
@@ -242,7 +269,18 @@ class Protocol(Connection):
 
     def _finish(self, exchange: Exchange, status: int, sent_bytes: int) -> None:
         seconds = perf_counter() - exchange.began_s
-        self.service.finished("POST", "/data", "/data", exchange.headers, status, sent_bytes, seconds, exchange.request_id)
+        method = "POST" if exchange.query is None else "GET"
+        self.service.finished(method, "/data", "/data", exchange.headers, status, sent_bytes, seconds, exchange.request_id)
+
+
+def query_of(url: bytes) -> DataQuery | None:
+    """Return what a GET of this address asks for, if it is short."""
+    path, _, query_string = url.partition(b"?")
+    return short_query(query_string) if path == PATH and b"#" not in query_string else None
+
+
+def has_body(headers: list[Header]) -> bool:
+    return any(name == b"content-length" or name == b"transfer-encoding" for name, _ in headers)
 
 
 def is_plain(headers: list[Header], max_body: int) -> bool:

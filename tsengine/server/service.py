@@ -76,7 +76,7 @@ class Service:
         return failure(error, request_id)
 
     def is_plain(self, device: AsyncDevice) -> bool:
-        """Whether what is sent to this device is stored as it came: if not, POST /data takes the long way through `sending.store`."""
+        """Whether requests of this device are answered as they come; if not, all of them go through App, and `sending.store`."""
         return True
 
     def forget(self, device_id: str) -> None:
