@@ -14,7 +14,7 @@ PEERS := $(VENV)/.peers
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-store bench-log bench-registers bench-query bench-http bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -84,6 +84,9 @@ bench-registers: build bench-peers ## mutable devices beside the peers
 
 bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Polars on 36 M points
 	TSENGINE_BENCH_MONTHS=36 $(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median --benchmark-sort=min benches/test_query.py
+
+bench-http: build ## the HTTP server under wrk (apt-get install wrk); SOAK=MINUTES holds 10,000 connections open instead
+	ulimit -n $$(ulimit -Hn); $(BIN)/python -m benches.http_load $(if $(SOAK),--soak $(SOAK))
 
 bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
 	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3

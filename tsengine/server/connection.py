@@ -40,6 +40,7 @@ class Connection(HttpToolsProtocol):
         self.access_log = False  # App and the fast lane tell Service.finished
         self.service: Service = config.app.service  # type: ignore[union-attr]
         self.place = IDLE
+        self.begun = 0  # messages, in the bytes that came last
         self._head_bytes = 0
         self._since_s = self.loop.time()  # when the place was entered; in a body, when the last of it came
         self._stalled_s: float | None = None  # since when the client does not read
@@ -55,11 +56,11 @@ class Connection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._is_refused:
             return
-        place = self.place
+        place, self.begun = self.place, 0
         super().data_received(data)
         if self.place == BODY:
             self._since_s = self.loop.time()
-        elif self.place == HEAD and place != BODY:  # a head that began in these bytes, after a body, is counted from the next on
+        elif self.place == HEAD and self.begun <= (place == IDLE):  # a head that began behind other bytes is counted from the next on
             self._head_bytes += len(data)
             limit = self.service.settings.max_head
             if self._head_bytes > limit and not self.transport.is_closing():
@@ -71,6 +72,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self.place = HEAD
+        self.begun += 1
         self._head_bytes = 0
         self._since_s = self.loop.time()
         super().on_message_begin()

@@ -112,7 +112,6 @@ class Protocol(Connection):
         super().__init__(config, server_state, app_state, _loop)
         self._exchanges: list[Exchange] = []  # unanswered, in order
         self._taking: Exchange | None = None  # whose body is arriving
-        self._begun = 0  # messages, since the last look
         self._known: KnownHead | None = None
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -136,9 +135,8 @@ class Protocol(Connection):
                 self.end_message()
                 self._carry_out(self._enter(device, known.headers, known.query, True), data[len(known.raw) :])
                 return
-        self._begun = 0
         super().data_received(data)
-        if self._begun == 1 and self.place == IDLE and isinstance(self.cycle, Exchange) and self.cycle.keep_alive:
+        if self.begun == 1 and self.place == IDLE and isinstance(self.cycle, Exchange) and self.cycle.keep_alive:
             self._remember(data, self.cycle)
 
     def _remember(self, data: bytes, exchange: Exchange) -> None:
@@ -146,10 +144,6 @@ class Protocol(Connection):
         raw = data[: len(data) - exchange.size_bytes]
         if raw.startswith(HEAD_BEGIN) and raw.find(HEAD_END) == len(raw) - len(HEAD_END):  # nothing came before or after
             self._known = KnownHead(raw, len(data), exchange.headers, token_of(exchange.headers), exchange.query)
-
-    def on_message_begin(self) -> None:
-        self._begun += 1
-        super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         if self.url.startswith(PATH) and self._has_turn():
