@@ -15,7 +15,7 @@ JS := tests/server/js/node_modules/.installed
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-mqtt bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-http bench-mqtt bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -91,6 +91,9 @@ bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Po
 
 bench-mqtt: build ## MQTT: ten clients, QoS 1 and 0, and 10,000 idle connections, beside Mosquitto (apt-get install mosquitto)
 	$(BIN)/python -m benches.mqtt_load
+
+bench-http: build ## the HTTP server under wrk (apt-get install wrk); SOAK=MINUTES holds 10,000 connections open instead
+	ulimit -n $$(ulimit -Hn); $(BIN)/python -m benches.http_load $(if $(SOAK),--soak $(SOAK))
 
 bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
 	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3

@@ -21,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -39,16 +39,20 @@ FILES_LEFT = 200
 DEVICES = 64
 
 SCRIPT = """
-local requests, turn = {}, 0
+local heads, count, bodies = {}, #tokens, {}
 init = function(args)
+    local text = size > 0 and io.open(file, "rb"):read("*a") or ""
+    for i = 1, #text, size > 0 and size or 1 do bodies[#bodies + 1] = text:sub(i, i + size - 1) end
+    if #bodies == 0 then bodies[1] = "" end
+    wrk.headers["content-length"] = size > 0 and tostring(size) or nil
     for i, token in ipairs(tokens) do
         wrk.headers["token"] = token
-        requests[i] = wrk.format()
+        heads[i] = wrk.format()
     end
 end
 request = function()
-    turn = turn % #requests + 1
-    return requests[turn]
+    turn = turn + 1
+    return heads[turn % count + 1] .. bodies[math.floor(turn / count) % #bodies + 1]
 end
 done = function(summary, latency, requests)
     local errors = summary.errors
@@ -56,13 +60,18 @@ done = function(summary, latency, requests)
         errors.status, errors.connect + errors.read + errors.write + errors.timeout, latency:percentile(50), latency:percentile(99)))
 end
 """
-"""Which request wrk sends next, and what it prints at the end."""
+"""Which request wrk sends next, and what it prints at the end. The devices take turns, and every round has a later body."""
+
+BODIES_POINTS, BODIES_MAX = 400_000, 2_000
+"""Points, and bodies, that a row has for each device before its times begin again."""
+STEP_MS = 100
 
 
 class Row(NamedTuple):
     """One kind of request.
 
     Attributes:
+        bodies: all of one length, in the order of their times; none for a GET.
         points: stored by a POST, or rows of the answer to a GET.
         goal: requests/s for single points and GETs, else points/s.
         p99_ms: largest 99th percentile of latency.
@@ -72,7 +81,7 @@ class Row(NamedTuple):
     method: str
     path: str
     content_type: str
-    body: bytes
+    bodies: list[bytes]
     points: int
     goal: float | None = None
     p99_ms: float | None = None
@@ -82,38 +91,51 @@ class Row(NamedTuple):
         return self.method == "POST" and self.points > 1
 
 
-def items(count: int) -> list[dict[str, Any]]:
-    """Return points as a device sends them: a temperature a second, in the order of time."""
-    return [{"variable": "temperature", "value": 20 + n % 100 / 10, "unit": "C", "time": time_text(n)} for n in range(count)]
+def items(first: int, count: int) -> list[dict[str, Any]]:
+    """Return points as a device sends them, in the order of time."""
+    return [{"variable": "temperature", "value": value_of(n), "unit": "C", "time": time_text(n)} for n in range(first, first + count)]
 
 
-def time_text(n: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(time_ms(n) // 1000))
+def value_of(n: int) -> float:
+    return 20.25 + n % 100 / 2
 
 
 def time_ms(n: int) -> int:
-    return (START_S + n) * 1000
+    return START_MS + n * STEP_MS
 
 
-START_S = int(time.time()) // 3600 * 3600 - 20_000
+def time_text(n: int) -> str:
+    seconds, ms = divmod(time_ms(n), 1000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{ms:03}Z"
 
 
-def columnar(count: int) -> bytes:
+START_MS = (int(time.time()) - 8 * 86_400) * 1000
+
+
+def plain(first: int, count: int) -> bytes:
+    return msgspec.json.encode(items(first, count))
+
+
+def messagepack(first: int, count: int) -> bytes:
+    return msgspec.msgpack.encode([{**item, "time": time_ms(first + n)} for n, item in enumerate(items(first, count))])
+
+
+def columnar(first: int, count: int) -> bytes:
     """Return points of one variable as arrays."""
-    rows = items(count)
-    body = {"variable": "temperature", "unit": "C", "time": [time_ms(n) for n in range(count)], "value": [row["value"] for row in rows]}
+    numbers = range(first, first + count)
+    body = {"variable": "temperature", "unit": "C", "time": [time_ms(n) for n in numbers], "value": [value_of(n) for n in numbers]}
     return msgspec.json.encode(body)
 
 
-def arrow(count: int) -> bytes:
+def arrow(first: int, count: int) -> bytes:
     import pyarrow as pa
 
-    values = pa.array([row["value"] for row in items(count)], pa.float64())
+    numbers = range(first, first + count)
     table = pa.table(
         {
             "variable": pa.array(["temperature"] * count).dictionary_encode(),
-            "time": pa.array([time_ms(n) for n in range(count)], pa.timestamp("ms")),
-            "value": values,
+            "time": pa.array([time_ms(n) for n in numbers], pa.timestamp("ms")),
+            "value": pa.array([value_of(n) for n in numbers], pa.float64()),
             "unit": pa.array(["C"] * count).dictionary_encode(),
         }
     )
@@ -123,28 +145,28 @@ def arrow(count: int) -> bytes:
     return sink.getvalue()
 
 
-def rows() -> list[Row]:
-    """Return everything that is timed, in the order in which it is."""
-    found = [
-        Row(f"POST {count:,} {'point' if count == 1 else 'points'}", "POST", "/data", "application/json", body, count, goal, p99_ms)
-        for count, goal, p99_ms, body in (
-            (1, 35_000, 6.0, msgspec.json.encode([{key: value for key, value in items(1)[0].items() if key != "time"}])),
-            (10, 250_000, None, msgspec.json.encode(items(10))),
-            (1_000, 2.5e6, None, msgspec.json.encode(items(1_000))),
-        )
-    ]
-    kinds: list[tuple[str, str, Callable[[int], bytes], float | None]] = [
-        ("columnar JSON", "application/json", columnar, 8e6),
-        ("MessagePack", "application/msgpack", lambda count: msgspec.msgpack.encode(items(count)), None),
-        ("Arrow", ARROW, arrow, 15e6),
-    ]
-    for name, content_type, encode, goal in kinds:
-        for count in (1_000, 10_000):
-            found.append(Row(f"POST {count:,} points, {name}", "POST", "/data", content_type, encode(count), count, goal))
-    found.append(Row("GET last value", "GET", "/data?variables=temperature&query=last_value", "", b"", 1, 25_000))
-    found.append(Row("GET newest 100", "GET", "/data?variables=temperature&qty=100", "", b"", 100, 8_000))
-    found.append(Row("GET /health (all of the way but the store)", "GET", "/health", "", b"", 0))
-    return found
+KINDS: list[tuple[str, str, Callable[[int, int], bytes], list[tuple[int, float | None]]]] = [
+    ("JSON", "application/json", plain, [(10, 250_000), (1_000, 2.5e6)]),
+    ("columnar JSON", "application/json", columnar, [(1_000, 8e6), (10_000, 8e6)]),
+    ("MessagePack", "application/msgpack", messagepack, [(1_000, None), (10_000, None)]),
+    ("Arrow", ARROW, arrow, [(1_000, 15e6), (10_000, 15e6)]),
+]
+"""Kinds of bodies: name, content type, encoder of points, and (points, goal) of each row."""
+
+
+def rows() -> Iterator[Row]:
+    """Yield everything that is timed, in the order in which it is."""
+    one = msgspec.json.encode([{"variable": "temperature", "value": 20.5, "unit": "C"}])
+    yield Row("POST 1 point, JSON", "POST", "/data", "application/json", [one], 1, 35_000, 6.0)
+    first = 0
+    for name, content_type, encode, sizes in KINDS:
+        for count, goal in sizes:
+            bodies = [encode(first + n * count, count) for n in range(min(BODIES_MAX, BODIES_POINTS // count))]
+            first += len(bodies) * count
+            yield Row(f"POST {count:,} points, {name}", "POST", "/data", content_type, bodies, count, goal)
+    yield Row("GET last value", "GET", "/data?variables=temperature&query=last_value", "", [], 1, 25_000)
+    yield Row("GET newest 100", "GET", "/data?variables=temperature&qty=100", "", [], 100, 8_000)
+    yield Row("GET /health (all of the way but the store)", "GET", "/health", "", [], 0)
 
 
 class Made(NamedTuple):
@@ -226,13 +248,17 @@ class Measured(NamedTuple):
     p99_ms: float
 
 
-def script_of(row: Row, devices: list[Made], folder: Path) -> Path:
-    """Write the request as a script of wrk."""
-    body, script = folder / "body", folder / "request.lua"
-    body.write_bytes(row.body)
-    lines = [f'wrk.method = "{row.method}"', "tokens = {" + ", ".join(f'"{device.token}"' for device in devices) + "}"]
-    if row.body:
-        lines += [f'wrk.headers["content-type"] = "{row.content_type}"', f'wrk.body = io.open("{body}", "rb"):read("*a")']
+def script_of(row: Row, devices: list[Made], folder: Path, first: float = 0) -> Path:
+    """Write the requests as a script of wrk; `first` of the bodies is where it begins, as a part of 1."""
+    file, script = folder / "bodies", folder / "request.lua"
+    file.write_bytes(b"".join(row.bodies))
+    size = len(row.bodies[0]) if row.bodies else 0
+    assert all(len(body) == size for body in row.bodies)
+    tokens = ", ".join(f'"{device.token}"' for device in devices)
+    lines = [f'wrk.method = "{row.method}"', f'file, size = "{file}", {size}', f"tokens = {{{tokens}}}"]
+    lines.append(f"turn = {round(first * len(row.bodies)) * len(devices)}")
+    if row.bodies:
+        lines.append(f'wrk.headers["content-type"] = "{row.content_type}"')
     script.write_text("\n".join(lines) + SCRIPT)
     return script
 
@@ -250,7 +276,7 @@ def load(url: str, script: Path, core: int, seconds: int, connections: int = CON
 
 def problem_of(server: Server, row: Row, token: str) -> str | None:
     """Return what is wrong with the answer to one such request, or None."""
-    status, answer = server.call(row.method, row.path, token, row.body, row.content_type)
+    status, answer = server.call(row.method, row.path, token, row.bodies[0] if row.bodies else b"", row.content_type)
     if status != 200:
         return f"{status} {answer['message']}"
     if row.method == "POST":
@@ -265,8 +291,9 @@ def measure(server: Server, row: Row, devices: list[Made], core: int, seconds: i
     problem = problem_of(server, row, devices[0].token)
     if problem is not None:
         return f"| {row.name} | not supported: {problem[:80]} | | | | | | |"
-    script, url = script_of(row, devices, folder), server.url + row.path
-    load(url, script, core, WARM_SECONDS)
+    url = server.url + row.path
+    load(url, script_of(row, devices, folder), core, WARM_SECONDS)
+    script = script_of(row, devices, folder, first=0.25)  # its times come after those of the warm-up
     before, cpu = server.amount(devices), server.cpu_seconds()
     found = load(url, script, core, seconds)
     cpu = server.cpu_seconds() - cpu
@@ -304,7 +331,7 @@ def bench(seconds: int, only: str) -> None:
         devices = make_devices(folder / "data")
         server = Server(folder / "data", core=0)
         try:
-            assert server.call("POST", "/data", devices[0].token, msgspec.json.encode(items(1_000)))[0] == 200
+            assert server.call("POST", "/data", devices[0].token, plain(-1_000, 1_000))[0] == 200
             for row in rows():
                 if re.search(only, row.name):
                     chosen = devices if row.method == "POST" else devices[:1]
@@ -322,7 +349,7 @@ def soak(minutes: float, idle: int) -> None:
         folder = Path(name)
         devices = make_devices(folder / "data")
         server = Server(folder / "data", 0, "--max-connections", str(idle + FILES_LEFT), "--memory-mb", "32")
-        row = rows()[0]
+        row = next(rows())
         script = script_of(row, devices, folder)
         load(server.url + row.path, script, 1, WARM_SECONDS)
         before = server.resident_bytes()

@@ -25,6 +25,8 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core": "",
         "tsengine.core.limits": "",
         "tsengine.core.calendar": "tsengine.errors",
+        "tsengine.core.places": "",
+        "tsengine.core.json_rows": "tsengine.types tsengine.core.places",
         "tsengine.core.os": "",
         "tsengine.core.os.arena": "tsengine.errors",
         "tsengine.core.os.mapping": "tsengine.errors",

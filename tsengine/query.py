@@ -219,8 +219,10 @@ class ColumnarReader(Reader):
         refuse_ids(filter)
         if by == "insert":
             return self._ends_by_insert(filter, oldest)
-        if is_only_variables(filter):
-            return self._known_ends(filter.variables, oldest)
+        if filter == Filter(variables=filter.variables, having=filter.having):
+            known = self._known_ends(filter.variables, oldest)
+            if filter.having is None or all(getattr(point, filter.having) is not None for point in known):
+                return known
         found = self._find_ends(filter, oldest)
         return [point for name in filter.variables or sorted(found) if (point := found.get(name)) is not None]
 
@@ -321,10 +323,6 @@ def windows(snapshot: Snapshot, start_us: int, end_us: int, reverse: bool) -> It
         step *= 2
     if start_us <= end_us:
         yield start_us, end_us
-
-
-def is_only_variables(filter: Filter) -> bool:
-    return filter == Filter(variables=filter.variables)
 
 
 def refuse_ids(filter: Filter) -> None:

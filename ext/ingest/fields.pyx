@@ -303,9 +303,11 @@ cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
     cdef double number
     cdef Py_ssize_t size
     cdef const char* text
-    if time is None or time == "" or time == 0:
+    if time is None:
         return now_us
     if type(time) is str:
+        if time == "":
+            return now_us
         text = utf8_of(<str> time, &size, i, "time")
         if not timestamp_parse(text, size, &time_us):
             if not ((size == 13 or size == 10) and (<str> time).isdecimal() and (<str> time).isascii()):
@@ -315,6 +317,8 @@ cdef int64_t wire_time_of(object time, int64_t now_us, uint32_t i) except? -1:
     if PyDateTime_Check(time):
         time_us = time_of(time, now_us, i)
         return time_us - (time_us % 1000 + 1000) % 1000
+    if time == 0:                                   # False, too
+        return now_us
     if type(time) is bool or not isinstance(time, (int, float)):
         raise invalid(i, "time must be ISO 8601 text or Unix milliseconds")
     number = floor(as_double(time, i, "time"))

@@ -19,6 +19,7 @@ from tsengine.core.ingest.fields cimport (
     wire_time_of,
 )
 from tsengine.core.limits cimport BATCH_POINTS
+from tsengine.core.places cimport Places, field
 
 from tsengine.errors import LimitError
 
@@ -67,6 +68,27 @@ cdef int put_wire(BatchBuilder builder, uint32_t i, object point, int64_t now_us
     return put_point(
         builder, i, point.variable, point.value, wire_time_of(point.time, now_us, i), point.unit,
         group if group is not None else serie_text(point.serie), point.location, point.metadata, True,
+    )
+
+
+cdef tuple WIRE_FIELDS = ("variable", "value", "time", "unit", "group", "serie", "location", "metadata")
+cdef Places known_places = Places(object, WIRE_FIELDS)      # of the last type of data items: a server sees few
+
+
+cdef Places places_of(object kind):
+    global known_places
+    known_places = known_places.of(kind)
+    return known_places
+
+
+cdef int put_placed(BatchBuilder builder, uint32_t i, object point, Places places, int64_t now_us) except -1:
+    # As put_wire, for a point of the type that the places are of.
+    cdef Py_ssize_t *offset = places.offset
+    cdef object group = field(point, offset[4])
+    return put_point(
+        builder, i, field(point, offset[0]), field(point, offset[1]), wire_time_of(field(point, offset[2]), now_us, i),
+        field(point, offset[3]), group if group is not None else serie_text(field(point, offset[5])), field(point, offset[6]),
+        field(point, offset[7]), True,
     )
 
 
@@ -131,12 +153,15 @@ def from_points(points: list, now_us: int, wire: bool = False) -> bytes:
     cdef int64_t now = now_us
     cdef object point
     cdef bytes record
+    cdef Places places = places_of(type(points[0])) if wire and points else known_places
     builder.reserve(<uint32_t> min(<Py_ssize_t> len(points), <Py_ssize_t> BATCH_POINTS + 1))
     try:
         for point in points:
             if i == builder.capacity:       # foreign code (a property, a time zone) made the list longer meanwhile
                 builder.reserve(i + 1)
-            if wire:
+            if wire and type(point) is places.kind:
+                put_placed(builder, i, point, places, now)
+            elif wire:
                 put_wire(builder, i, point, now)
             elif type(point) is dict:
                 put_dict(builder, i, <dict> point, now)

@@ -50,10 +50,13 @@ class Made(NamedTuple):
 
 
 class Server:
-    """A server process: `url`, `account` (its token), `lines` (what it printed before it was ready)."""
+    """A server process: `url`, `account` (its token), `lines` (what it printed before it was ready). `before` is run in it first."""
 
-    def __init__(self, folder: Path, *, environment: dict[str, str] | None = None, stderr: IO[str] | None = None, **options: Any) -> None:
+    def __init__(
+        self, folder: Path, *, environment: dict[str, str] | None = None, stderr: IO[str] | None = None, before: str = "", **options: Any
+    ) -> None:
         self.folder = folder
+        self._before = before
         self._stderr = stderr
         self._environment = {**os.environ, **(environment or {})}
         self._options = options
@@ -62,7 +65,7 @@ class Server:
     def start(self) -> None:
         options = {"data": str(self.folder), "port": 0, "durability": "os", **self._options}
         self.process = subprocess.Popen(
-            [sys.executable, "-c", START, json.dumps(options)],
+            [sys.executable, "-c", self._before + START, json.dumps(options)],
             cwd=ROOT,
             env=self._environment,
             stdout=subprocess.PIPE,

@@ -118,6 +118,16 @@ def test_tokens(tmp_path: Path) -> None:
     assert catalog.check() == []
 
 
+def test_a_token_that_was_found_is_looked_for_again_after_every_change(tmp_path: Path) -> None:
+    token = Token("t", 1, "one")
+    catalog = filled(tmp_path, PutDevice(device(1)), PutDevice(device(2)), PutToken(token))
+    assert catalog.find_token("t") is catalog.find_token("t") is not None
+    catalog.apply(9, PutToken(msgspec.structs.replace(token, permission="read")))
+    assert (found := catalog.find_token("t")) is not None and found.permission == "read"
+    catalog.apply(10, DeleteDevice(1))
+    assert catalog.find_token("t") is None
+
+
 def test_authorization_tokens_belong_to_no_device_and_are_found_by_hash(tmp_path: Path) -> None:
     given = Token("ate2bd319014b24e0a8aca9f00aea4c0d0", NO_DEVICE, "gateway", "write", created_us=2)
     other = Token("at" + "0" * 32, NO_DEVICE, "other", "write", created_us=1)

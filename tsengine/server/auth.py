@@ -102,7 +102,11 @@ class Gate:
         Raises:
             Refusal: 401.
         """
-        token = self._engine.engine.find_token(token_of(headers))
+        return self.caller_with(token_of(headers), need)
+
+    def caller_with(self, text: str, need: Need | None) -> Caller:
+        """As `caller`, for the text of a token."""
+        token = self._engine.engine.find_token(text)
         if token is None or (need is not None and token.permission not in ("full", need)):
             raise denied()
         device = self.device_by_number(token.device)

@@ -18,7 +18,6 @@ from tsengine.ids import new_id
 from tsengine.server.asgi import Disconnected
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.envelope import Refusal
-from tsengine.server.wire import WireRow
 
 INSPECTOR, DATA = "device_inspector.", "device_data."
 
@@ -206,7 +205,8 @@ class Trace:
             text = str(error) if isinstance(error, (Refusal, TsengineError)) else f"The server failed ({type(error).__name__})"
         self.show("Error", text)
 
-    def stored(self, rows: list[WireRow]) -> None:
+    def stored(self, rows: list[bytes]) -> None:
+        """Show the points that were stored, each as JSON."""
         self._inspector.tell(DATA + self._device_id, parts_of(rows))
 
 
@@ -214,14 +214,13 @@ def event_of(channel: str, payload: list[Any]) -> bytes:
     return b"data: %b\n\n" % _encode({"channel": channel, "payload": payload})
 
 
-def parts_of(rows: list[WireRow]) -> Iterable[list[msgspec.Raw]]:
+def parts_of(rows: list[bytes]) -> Iterable[list[msgspec.Raw]]:
     """Yield rows in parts of about EVENT_BYTES."""
     part: list[msgspec.Raw] = []
     size_bytes = 0
     for row in rows:
-        encoded = _encode(row)
-        part.append(msgspec.Raw(encoded))
-        size_bytes += len(encoded)
+        part.append(msgspec.Raw(row))
+        size_bytes += len(row)
         if size_bytes >= EVENT_BYTES:
             yield part
             part, size_bytes = [], 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import falcon.asgi
@@ -11,6 +11,7 @@ import msgspec
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
+from tsengine.core.json_rows import json_rows
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id
@@ -19,14 +20,19 @@ from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.described import READ, DataItem
-from tsengine.server.envelope import Answer, Refusal, success
+from tsengine.server.envelope import JSON_HEADERS, Answer, Refusal, success
 from tsengine.server.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.rates import DELETE_DATA, GET_AGGREGATE, GET_DATA, PUT_DATA
 from tsengine.server.reads import read_buckets, read_rows, read_scalar
 from tsengine.server.routing import Call, Need, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service, answer, put
-from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items, row_of
+from tsengine.server.wire import BucketRow, EditBody, WireRow, decode_items
+
+QUERY_CHARS_KEPT = 256
+"""Longest query string that is kept parsed."""
+SHORT_ROWS, SHORT_VARIABLES = 100, 4
+"""Most rows and variables of a read that is answered in turn with other short ones."""
 
 PYTHON_SDK = "TagoIO-SDK|Python|"
 """The official Python client cannot read a bare number everywhere, so it gets a row with the number."""
@@ -96,9 +102,30 @@ async def read(service: Service, device: AsyncDevice, req: falcon.asgi.Request) 
 
 
 def _read(device: Device, query: DataQuery) -> Answer:
-    if query.query == "aggregate":
-        return success(read_buckets(device, query))
-    return success([row_of(point, device.id, query.details) for point in read_rows(device, query)])
+    return success(read_buckets(device, query)) if query.query == "aggregate" else rows_of(device, query)
+
+
+def rows_of(device: Device, query: DataQuery) -> Answer:
+    """Return the answer to a query that gives rows."""
+    rows = json_rows(read_rows(device, query), device.id, query.details)
+    return Answer(200, JSON_HEADERS, b'{"status":true,"result":%s}' % rows)
+
+
+def short_query(query_string: bytes) -> DataQuery | None:
+    """Return the query if it gives few rows, whatever the time is: newest or oldest points, of variables alone."""
+    return _short_query(query_string) if len(query_string) <= QUERY_CHARS_KEPT else None
+
+
+@lru_cache(maxsize=1024)
+def _short_query(query_string: bytes) -> DataQuery | None:
+    try:
+        query = parse_query(query_string.decode("ascii"), 0)
+    except (Refusal, UnicodeDecodeError):
+        return None
+    is_timeless = query.start_us is None and query.end_us is None
+    is_page = query.query == "default" and query.skip == 0 and (query.qty is None or query.qty <= SHORT_ROWS)
+    is_short = (is_page or query.query in END_QUERIES) and (query.variables is None or len(query.variables) <= SHORT_VARIABLES)
+    return query if is_short and is_timeless and not query.has_conditions else None
 
 
 async def delete(service: Service, device: AsyncDevice, req: falcon.asgi.Request) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
 from tsengine.aio import AsyncDevice
+from tsengine.core.json_rows import json_rows
 from tsengine.ingest import JSON_TYPE
 from tsengine.server.asgi import Scope, content_type_of
 from tsengine.server.auth import token_of
@@ -18,7 +19,6 @@ from tsengine.server.envelope import Header
 from tsengine.server.inspector import Trace
 from tsengine.server.rates import POST_DATA
 from tsengine.server.service import Service
-from tsengine.server.wire import WireRow, row_of
 
 Body = bytes | Callable[[], Awaitable[bytes]]
 
@@ -101,5 +101,5 @@ def _show_request(trace: Trace, headers: list[Header], scope: Scope) -> None:
     trace.show("Query params", _SECRET.sub(r"\1...", scope.get("query_string", b"").decode("latin-1")))
 
 
-def _rows_of(device: AsyncDevice, record: bytes) -> list[WireRow]:
-    return [row_of(point, device.id, False) for point in device.device.points_of(record)]
+def _rows_of(device: AsyncDevice, record: bytes) -> list[bytes]:
+    return [json_rows([point], device.id, False)[1:-1] for point in device.device.points_of(record)]

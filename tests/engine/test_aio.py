@@ -1,0 +1,101 @@
+"""Writes and reads that an event loop starts without awaiting: the server's fast lane."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import tsengine.aio
+from tsengine.aio import AsyncEngine
+from tsengine.errors import InputError
+
+BODY = b'[{"variable":"a","value":1}]'
+
+
+def with_engine(folder: Path, work: Callable[[AsyncEngine], Awaitable[None]]) -> None:
+    async def run() -> None:
+        async with await tsengine.aio.open(folder, durability="os") as db:
+            await work(db)
+
+    asyncio.run(run())
+
+
+def test_a_write_is_staged_at_once_and_tells_when_it_is_readable(tmp_path: Path) -> None:
+    async def work(db: AsyncEngine) -> None:
+        device = (await db.create_device("device")).device
+        loop = asyncio.get_running_loop()
+        told: list[tuple[object, int]] = []
+        assert not db.write_soon(device.number, device.record_of_body(BODY, "application/json"), told.append)  # type: ignore[arg-type]
+        await db.write(device.number, device.record_of_body(BODY, "application/json"))  # loads what the device may hold
+        everything = loop.create_future()
+
+        def done(error: Exception | None) -> None:
+            told.append((error, len(device.points(limit=None))))
+            if len(told) == 5:
+                everything.set_result(None)
+
+        for _ in range(5):
+            assert db.write_soon(device.number, device.record_of_body(BODY, "application/json"), done)
+        assert told == []
+        await everything
+        assert told == [(None, 6)] * 5  # one group
+
+    with_engine(tmp_path, work)
+
+
+def test_a_write_that_does_not_fit_raises_and_tells_nobody(tmp_path: Path) -> None:
+    async def work(db: AsyncEngine) -> None:
+        device = (await db.create_device("device", type="immutable", chunk_period="day", chunk_retention=1)).device
+        await db.write(device.number, device.record_of_body(BODY, "application/json"))
+        old = device.record_of_body(b'[{"variable":"a","time":"1999-01-01"}]', "application/json")
+        with pytest.raises(InputError):
+            db.write_soon(device.number, old, pytest.fail)
+        await db.write(device.number, device.record_of_body(BODY, "application/json"))
+        assert len(device.points()) == 2
+
+    with_engine(tmp_path, work)
+
+
+def test_a_close_waits_for_writes_and_short_reads(tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    async def work(db: AsyncEngine) -> None:
+        device = (await db.create_device("device")).device
+        await db.write(device.number, device.record_of_body(BODY, "application/json"))
+        assert db.write_soon(device.number, device.record_of_body(BODY, "application/json"), told.append)
+        db.read_soon(lambda: len(device.points()), told.append)
+
+    with_engine(tmp_path, work)
+    assert sorted(told, key=str) == [2, None]
+
+
+def test_short_reads_are_answered_in_turn_on_the_loop(tmp_path: Path) -> None:
+    async def work(db: AsyncEngine) -> None:
+        found: list[Any] = []
+        threads: set[int] = set()
+        everything = asyncio.get_running_loop().create_future()
+
+        def read(number: int) -> int:
+            threads.add(threading.get_ident())
+            return 100 // (number - 50)
+
+        def done(result: object) -> None:
+            assert threading.get_ident() == home
+            found.append(result)
+            if len(found) == 100:
+                everything.set_result(None)
+
+        home = threading.get_ident()
+        for number in range(100):
+            db.read_soon(lambda number=number: read(number), done)  # type: ignore[misc]
+        await everything
+        assert isinstance(found.pop(50), ZeroDivisionError)
+        assert found == [100 // (number - 50) for number in range(100) if number != 50]
+        assert len(threads) == 1 and home not in threads
+
+    with_engine(tmp_path, work)
