@@ -37,7 +37,7 @@ def named_tests(cell: str) -> list[tuple[str, str]]:
     """Return (file, function) of each test that a cell names; `::name` is in the file named before it."""
     found: list[tuple[str, str]] = []
     file = ""
-    for path, name in re.findall(r"`(test_\w+\.py)?(?:::(test_\w+))?`", cell):
+    for path, name in re.findall(r"`((?:../mqtt/)?test_\w+\.py)?(?:::(test_\w+))?`", cell):
         file = path or file
         found.append((file, name))
     return found
