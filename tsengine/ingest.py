@@ -47,7 +47,7 @@ _decode_json = msgspec.json.Decoder(list[WirePoint] | WirePoint).decode
 _decode_messagepack = msgspec.msgpack.Decoder(list[PackedPoint] | PackedPoint).decode
 
 # Where msgspec found the fault: `$[3].unit` or `$.unit`.
-_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>[^`]*))?.*`)?$", re.DOTALL)
+_PATH = r"(?s)(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>[^`]*))?.*`)?"
 
 
 def is_arrow(content_type: str) -> bool:
@@ -74,7 +74,7 @@ def decode(body: bytes, content_type: str = JSON_TYPE) -> list[WirePoint] | list
 
 
 def _invalid(text: str) -> InputError:
-    match = _PATH.match(text)
+    match = re.fullmatch(_PATH, text)
     problem, index, field = (match["problem"], match["index"], match["field"]) if match else (text, None, None)
     where = f"{field}: " if field else ""
     number = int(index or 0)

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -138,7 +138,7 @@ class Reader(ABC):
         return found if filter.variables is None else {name: found[name] for name in filter.variables if name in found}
 
 
-class Aggregate(NamedTuple):
+class Aggregate(msgspec.Struct, frozen=True):
     """Starts of buckets, int64 microseconds, and for each function (values, which are null or None)."""
 
     starts: np.ndarray

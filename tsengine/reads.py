@@ -12,7 +12,6 @@ import numpy as np
 from tsengine import ids
 from tsengine.arguments import to_count, to_texts
 from tsengine.core.ingest.fields import to_time_us
-from tsengine.downsample import check_method, downsampled
 from tsengine.errors import InputError
 from tsengine.query import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Reader
 from tsengine.types import Filter, Order, Point
@@ -212,6 +211,8 @@ class DeviceReads(ABC):
         Cost: decodes the times and values of the blocks that overlap the bounds; "minmax" without conditions only of those in which
         statistics place an extreme, at most four a part.
         """
+        from tsengine.downsample import check_method, downsampled  # charts alone need it
+
         check_method(method, points)
         return downsampled(self._reader, self._filter(variable, start, end, **conditions), points, method)
 

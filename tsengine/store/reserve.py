@@ -7,15 +7,13 @@ disk; made again later. It holds nothing.
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
 import time
 from pathlib import Path
 
 from tsengine.errors import StorageFullError
-
-logger = logging.getLogger(__name__)
+from tsengine.notices import logger
 
 RESERVE_BYTES = 1 << 20
 """A delete writes one small frame and some ten pages of LMDB."""
@@ -44,7 +42,7 @@ class Reserve:
                 self._path.unlink()
             except OSError:
                 return False
-            logger.warning("the disk is full: %s was given up to go on with what frees space", self._path)
+            logger(__name__).warning("the disk is full: %s was given up to go on with what frees space", self._path)
             return True
 
     def check_room(self) -> None:
@@ -84,4 +82,4 @@ class Reserve:
                     finally:
                         os.close(fd)
             except OSError as error:  # the store works without it
-                logger.warning("no space is kept for deletes: %s", error)
+                logger(__name__).warning("no space is kept for deletes: %s", error)
