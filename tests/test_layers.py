@@ -64,6 +64,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.segment_writer": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.reduce": "",
+        "tsengine.core.store.recycled": "",
         "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
         "tsengine.core.store.coded": (
@@ -71,7 +72,7 @@ FLOORS: list[dict[str, str]] = [
         ),
         "tsengine.core.store.scan": (
             "tsengine.core.store.coded tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable"
-            " tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.segment"
+            " tsengine.core.store.points tsengine.core.store.recycled tsengine.core.store.reduce tsengine.core.store.segment"
         ),
         "tsengine.core.store.extremes": (
             "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"

@@ -17,6 +17,7 @@ from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME,
 from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectBounds, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
+from tsengine.core.store.recycled cimport fresh_array
 from tsengine.core.store.reduce cimport reducers
 from tsengine.core.store.segment cimport Segment, SegmentFooter
 
@@ -535,8 +536,8 @@ cdef class SeriesScan:
         while stop < self.ref_count and (stop == self.next_ref or total + self.refs[stop].count <= at_most):
             total += self.refs[stop].count
             stop += 1
-        time_array = np.empty(total + BLOCK_POINTS, np.int64)       # decoders may write a whole block
-        value_array = np.empty(total + BLOCK_POINTS, np.int64)
+        time_array = fresh_array(total + BLOCK_POINTS)              # decoders may write a whole block
+        value_array = fresh_array(total + BLOCK_POINTS)
         times, values = time_array, value_array
         sources = block_sources(self.sources)
         with nogil:
@@ -561,9 +562,7 @@ cdef class SeriesScan:
         if fault != DIRECT_GOOD:
             direct_raise(<Segment> self.sources[ref.source][0], ref.block, fault)
         self.next_ref = stop
-        times = values = None
-        time_array.resize(at, refcheck=False)
-        value_array.resize(at, refcheck=False)
+        time_array, value_array = time_array[:at], value_array[:at]
         if self.kind == KIND_BOOLEAN:
             return time_array, value_array.astype(bool)
         return time_array, value_array.view(np.float64) if self.kind == KIND_NUMBER else value_array
