@@ -535,7 +535,8 @@ static void KERNEL(decimal_decode)(const int64_t *values, int32_t n, int32_t exp
             out[i] = KERNEL(decimal_quotient)(integer_double(values[i]), power, reciprocal);
 }
 
-/* out[i] = (origin + words[i] * scale) / 10^exponent; origin and scale are integers, and so small that the sum is below 2^51. */
+/* out[i] = (origin + words[i] * scale) / 10^exponent; origin and scale are integers, and so small that the sum is below 2^51.
+ * Nothing is written beyond n here. */
 static void KERNEL(decimal_words)(const int32_t *words, int32_t n, double origin, double scale, int32_t exponent, double *restrict out) {
     double power = POWER[exponent], reciprocal = RECIPROCAL[exponent];
     if (exponent == 0)

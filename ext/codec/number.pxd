@@ -23,5 +23,12 @@ cdef int64_t number_narrow(const uint8_t* data, int64_t size, int32_t n, int32_t
 # damaged; `out` has room for BLOCK_POINTS values.
 cdef int64_t number_decode_integers(const uint8_t* data, int64_t size, int64_t* out, int32_t n, int32_t* exponent) noexcept nogil
 
+# Integers in the order of the values (see number_key) of a block of float64 bit patterns: returns the bytes consumed, or -1 if it is no
+# such block or damaged; `out` has room for BLOCK_POINTS values.
+cdef int64_t number_decode_keys(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil
+
+# The key of a bound: of keys from that of a lower one to that of an upper one the values are within both; NaN never is.
+cdef int64_t number_key(double bound, bint is_upper) noexcept nogil
+
 # The smallest d whose d / 10^exponent, correctly rounded, is at least `bound` (no NaN); beyond 2^51 in magnitude it may be cut.
 cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil

@@ -559,6 +559,22 @@ cdef int64_t number_narrow(
     return consumed + 1
 
 
+cdef int64_t number_decode_keys(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
+    cdef int64_t consumed
+    if size < 2 or n < 1 or n > BLOCK_POINTS or data[0] != MODE_BITS:
+        return -1
+    consumed = integer_decode(data + 1, size - 1, out, n)
+    return consumed + 1 if consumed >= 0 else -1
+
+
+cdef int64_t number_key(double bound, bint is_upper) noexcept nogil:
+    cdef int64_t bits
+    if bound == 0:
+        bound = 0.0 if is_upper else -0.0       # -0.0 comes before 0.0, and both are meant
+    memcpy(&bits, &bound, 8)
+    return bits ^ <int64_t> ((0 - (<uint64_t> bits >> 63)) >> 1)
+
+
 cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil:
     cdef double limit = 2251799813685248.0      # 2^51: every d is below
     cdef double scaled = bound * POWER[exponent]

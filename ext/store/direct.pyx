@@ -6,7 +6,7 @@ from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.dispatch cimport kernels
 from tsengine.core.codec.integer cimport Narrow, integer_decode
-from tsengine.core.codec.number cimport decimal_from, number_decode, number_decode_integers, number_narrow
+from tsengine.core.codec.number cimport decimal_from, number_decode, number_decode_integers, number_decode_keys, number_key, number_narrow
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
 from tsengine.core.store.block cimport STREAM_COUNT, STREAM_TIME, STREAM_VALUE, find_streams
 from tsengine.core.store.reduce cimport reducers
@@ -135,6 +135,8 @@ cdef DirectFault direct_between(
     elif number_decode_integers(opened.value, opened.value_bytes, cells, opened.n, &exponent) == opened.value_bytes:
         find_decimals(bounds, exponent)
         count[0] += reducers.integer_between(cells, opened.n, bounds.decimal_low, bounds.decimal_high)
+    elif number_decode_keys(opened.value, opened.value_bytes, cells, opened.n) == opened.value_bytes:
+        count[0] += reducers.integer_between(cells, opened.n, number_key(bounds.low, False), number_key(bounds.high, True))
     elif number_decode(opened.value, opened.value_bytes, <double*> cells, opened.n) == opened.value_bytes:
         count[0] += reducers.between(<double*> cells, opened.n, bounds.low, bounds.high)
     else:
