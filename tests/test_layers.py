@@ -20,6 +20,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.types": "tsengine.core.calendar tsengine.where",
         "tsengine.clock": "",
         "tsengine.ids": "",
+        "tsengine.notices": "",
         "tsengine.rows": "tsengine.types",
         "tsengine.commands": "tsengine.types",
         "tsengine.core": "",
@@ -70,6 +71,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.store.segment_writer": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment",
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.reduce": "",
+        "tsengine.core.store.recycled": "",
         "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
         "tsengine.core.store.coded": (
@@ -77,7 +79,7 @@ FLOORS: list[dict[str, str]] = [
         ),
         "tsengine.core.store.scan": (
             "tsengine.core.store.coded tsengine.core.store.condition tsengine.core.store.direct tsengine.core.store.memtable"
-            " tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.segment"
+            " tsengine.core.store.points tsengine.core.store.recycled tsengine.core.store.reduce tsengine.core.store.segment"
         ),
         "tsengine.core.store.extremes": (
             "tsengine.core.store.direct tsengine.core.store.points tsengine.core.store.reduce tsengine.core.store.scan"
@@ -104,6 +106,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store": "",
         "tsengine.store.environment": "",
         "tsengine.store.lockfile": "",
+        "tsengine.store.unfinished": "",
         "tsengine.store.pages": "",
         "tsengine.store.reserve": "",
         "tsengine.store.period": "",

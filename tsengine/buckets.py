@@ -10,8 +10,9 @@ import math
 import re
 from datetime import timedelta
 from itertools import count
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from tsengine.core.calendar import period_of, start_of
@@ -32,13 +33,13 @@ BUCKETS_MAX = 4_194_304
 
 DAY_US = 86_400_000_000
 
-_EVERY = re.compile(r"([0-9]{1,18})(us|ms|s|m|h|d|w|mo|q|y)")
+_EVERY = r"([0-9]{1,18})(us|ms|s|m|h|d|w|mo|q|y)"
 _WIDTHS_US = {"us": 1, "ms": 1_000, "s": 1_000_000, "m": 60_000_000, "h": 3_600_000_000, "d": DAY_US, "w": 7 * DAY_US}
 _MONTHS = {"mo": 1, "q": 3, "y": 12}
 _MONDAY_US = 4 * DAY_US  # 1970-01-05: weeks start on Monday
 
 
-class Step(NamedTuple):
+class Step(msgspec.Struct, frozen=True):
     """A width: so many of a unit."""
 
     number: int
@@ -62,7 +63,7 @@ def parse_every(every: str) -> Step:
     Raises:
         InputError: it is not like "5m", "1h", "1d", "1mo", "1q" or "1y", or longer than all of time.
     """
-    match = _EVERY.fullmatch(every) if isinstance(every, str) else None
+    match = re.fullmatch(_EVERY, every) if isinstance(every, str) else None
     if match is None or int(match[1]) == 0:
         raise InputError(f"every must be a number and one of us ms s m h d w mo q y, like '5m' or '1mo', not {every!r}")
     number, unit = int(match[1]), match[2]
@@ -162,7 +163,7 @@ def zoned_us(shown_us: int, zone: ZoneInfo | None) -> int:
     return (shown - EPOCH) // timedelta(microseconds=1)
 
 
-class Gaps(NamedTuple):
+class Gaps(msgspec.Struct, frozen=True):
     """Buckets of a result some of which are empty: the starts of all, and the places of those that are not."""
 
     starts: np.ndarray

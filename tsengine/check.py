@@ -17,7 +17,7 @@ from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
 from tsengine.core.log.recovery import Recovery, list_files
 from tsengine.core.store.salvage import salvage
 from tsengine.core.store.segment import Segment
-from tsengine.errors import CorruptionError, StorageError, TsengineError
+from tsengine.errors import TsengineError
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import OWN_NAME, SUFFIX
 from tsengine.store.compaction import Progress
@@ -25,13 +25,11 @@ from tsengine.store.lockfile import LockFile
 from tsengine.store.manifest import Manifest, SegmentEntry, entry_of
 from tsengine.store.pages import check_pages
 from tsengine.store.registers import Registers
+from tsengine.store.unfinished import UNFINISHED_NAME
 from tsengine.types import to_datetime
 
 if TYPE_CHECKING:
     from tsengine.engine import Engine
-
-UNFINISHED_NAME = "unfinished"
-"""A file that says that the folder is no whole store: a backup or a repair was interrupted. Its text says which."""
 
 
 class Report(msgspec.Struct):
@@ -97,23 +95,6 @@ def check_folder(path: Path, progress: Progress | None = None) -> Report:
         return check_closed(path, progress)
     finally:
         lock.close()
-
-
-def refuse_unfinished(path: Path) -> None:
-    """Raise unless a folder is a whole store or none at all.
-
-    Raises:
-        StorageError: a backup into it or a repair of it was interrupted.
-        CorruptionError: there is a log, but no environment that it leads to: making a new one would lose what it held.
-    """
-    mark = path / UNFINISHED_NAME
-    if mark.exists():
-        raise StorageError(f"{path} is no whole store: {mark.read_text().strip()}")
-    if (path / "wal").is_dir() and list_files(str(path / "wal"), LOG_SUFFIX):
-        for name in ("catalog", "registers", "manifest"):
-            file = path / name / "data.mdb"
-            if not file.exists():
-                raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
 
 
 def check_closed(path: Path, progress: Progress | None = None) -> Report:

@@ -8,9 +8,16 @@ from tsengine.core.store.extremes import extremes
 from tsengine.core.store.scan import WANTS
 from tsengine.errors import InputError
 from tsengine.query import NUMERIC_KINDS, Reader
+from tsengine.store.columnar import Snapshot
 from tsengine.types import Filter
 
 METHODS = ("lttb", "minmax")
+
+CANDIDATES = 4
+"""Extremes that "lttb" looks at for each point it returns, where there are many points: as many as its authors found to look the same."""
+
+MANY = 32
+"""Points for each one that is returned, from which on "lttb" looks at extremes alone."""
 
 
 def check_method(method: str, points: int) -> None:
@@ -25,20 +32,46 @@ def check_method(method: str, points: int) -> None:
 
 def downsampled(reader: Reader, filter: Filter, points: int, method: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (times, values) of at most `points` stored points."""
-    if method == "minmax":
-        scans = reader.scans(filter, WANTS["value"], kinds=NUMERIC_KINDS)
-        if len(scans) == 1 and (found := extremes(scans[0][1], points)) is not None:
+    snapshot = reader.snapshot(filter)
+    scans = reader.plan(snapshot, filter, *reader.bounds(filter), WANTS["value"], kinds=NUMERIC_KINDS)
+    if len(scans) == 1 and (method == "minmax" or scans[0][1].point_count >= MANY * points):
+        found = extremes(scans[0][1], points if method == "minmax" else CANDIDATES * points)
+        if found is not None and method == "minmax":
             return found
+        if found is not None and len(found[0]) > points:
+            times, values = with_ends(reader, snapshot, filter, *found)
+            chosen = lttb(times, values, points)
+            return times[chosen], values[chosen]
     times, values = reader.read(filter, NUMERIC_KINDS)
-    if values.dtype == object:
-        values = values.astype(np.float64)
-    if values.dtype.kind == "f" and np.isnan(values).any():
-        kept = ~np.isnan(values)
-        times, values = times[kept], values[kept]
+    times, values = without_nan(times, values.astype(np.float64) if values.dtype == object else values)
     if len(times) <= points:
         return times, values
     chosen = lttb(times, values, points) if method == "lttb" else minmax(times, values, points)
     return times[chosen], values[chosen]
+
+
+def without_nan(times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if values.dtype.kind == "f" and np.isnan(values).any():
+        kept = ~np.isnan(values)
+        return times[kept], values[kept]
+    return times, values
+
+
+def with_ends(reader: Reader, snapshot: Snapshot, filter: Filter, times: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return points of a filter with the first and the last of all before and behind them, unless they are these already."""
+    start_us, end_us = reader.bounds(filter)
+    ends = []
+    for low_us, high_us in ((start_us, int(times[0])), (int(times[-1]), end_us)):
+        ((_, scan),) = reader.plan(snapshot, filter, low_us, high_us, WANTS["value"], kinds=NUMERIC_KINDS)
+        points = scan.collect()
+        ends.append(without_nan(points.times(), points.values()))
+    (head_times, head_values), (tail_times, tail_values) = ends
+    first = slice(0, int(head_times[0] < times[0]))
+    last = slice(len(tail_times) - int(tail_times[-1] > times[-1]), None)
+    return (
+        np.concatenate([head_times[first], times, tail_times[last]]),
+        np.concatenate([head_values[first], values, tail_values[last]]),
+    )
 
 
 def minmax(times: np.ndarray, values: np.ndarray, points: int) -> np.ndarray:

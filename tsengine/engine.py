@@ -14,7 +14,6 @@ up for deletes, so that they work on a full disk.
 
 from __future__ import annotations
 
-import logging
 import os
 import threading
 from contextlib import ExitStack
@@ -22,13 +21,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
-from tsengine.check import Report, check_store, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError
 from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.newest import Newest
+from tsengine.notices import logger
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
 from tsengine.store.compaction import Compaction, Progress
@@ -37,14 +36,14 @@ from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
+from tsengine.store.unfinished import refuse_unfinished
 from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
 from tsengine.writes import Writes
 
 if TYPE_CHECKING:
+    from tsengine.check import Report
     from tsengine.device import Device
-
-logger = logging.getLogger(__name__)
 
 CLOSE_SEAL_BYTES = 4 * 1024 * 1024
 """Log left at close above which points are sealed first, bytes: replaying less takes some 10 ms at the next open."""
@@ -214,7 +213,7 @@ class Engine(Writes):
         try:
             self.registers.add(seq, change)
         except StorageError as error:  # the flusher tries again; until it succeeds `write` refuses more
-            logger.error("registers wait in memory: %s", error)
+            logger(__name__).error("registers wait in memory: %s", error)
 
     def info_of(self, number: int) -> DeviceInfo | None:
         """What the catalog knows of a device; kept in memory after the first look."""
@@ -333,6 +332,8 @@ class Engine(Writes):
             progress: called with (points read, points in all).
         """
         self.check_open()
+        from tsengine.check import check_store  # it brings what only a check needs
+
         return check_store(self, progress)
 
     def close(self) -> None:
@@ -356,7 +357,7 @@ class Engine(Writes):
                         pass
                 self._trim()
             except StorageError as error:  # it is all in the log: the next open goes on from there
-                logger.warning("closing without sealing: %s", error)
+                logger(__name__).warning("closing without sealing: %s", error)
 
     def __enter__(self) -> Engine:
         return self

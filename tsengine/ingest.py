@@ -79,7 +79,7 @@ _decode_columns = msgspec.json.Decoder(list[Columns] | Columns).decode
 _decode_packed_columns = msgspec.msgpack.Decoder(list[Columns] | Columns).decode
 
 # Where msgspec found the fault: `$[3].unit` or `$.unit`.
-_PATH = re.compile(r"^(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>[^`]*))?.*`)?$", re.DOTALL)
+_PATH = r"(?s)(?P<problem>.*?)(?: - at `\$(?:\[(?P<index>\d+)\])?(?:\.(?P<field>[^`]*))?.*`)?"
 
 
 def media_type_of(content_type: str) -> str:
@@ -170,7 +170,7 @@ def encode(points: list[WirePoint]) -> bytes:
 
 
 def _invalid(text: str) -> InputError:
-    match = _PATH.match(text)
+    match = re.fullmatch(_PATH, text)
     problem, index, field = (match["problem"], match["index"], match["field"]) if match else (text, None, None)
     where = f"{field}: " if field else ""
     number = int(index or 0)

@@ -6,15 +6,15 @@ a replicated log can take the place of `LocalLog`.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, Protocol
+
+import msgspec
 
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core.log.wal import Wal
-
-logger = logging.getLogger(__name__)
+from tsengine.notices import logger
 
 Durability = Literal["sync", "os", "memory"]
 
@@ -29,7 +29,7 @@ Listener = Callable[[int, BaseException | None], None]
 """Called once after each group with the newest applied sequence, and the error if the group failed, on the committing thread."""
 
 
-class Recovered(NamedTuple):
+class Recovered(msgspec.Struct, frozen=True):
     """What `start` found: records delivered, bytes of an unfinished write cut away, and how long it took, microseconds."""
 
     records: int = 0
@@ -195,4 +195,4 @@ class LocalLog(Wal):
         super().start(applied, apply, newest=newest)
         self.recovered = Recovered(self.replayed_count, self.torn_bytes, self._clock.monotonic_us() - began_us)
         if self.torn_bytes:
-            logger.warning("%s: cut off %d bytes of a write that was never acknowledged", self.folder, self.torn_bytes)
+            logger(__name__).warning("%s: cut off %d bytes of a write that was never acknowledged", self.folder, self.torn_bytes)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 from copy import copy, deepcopy
-from typing import NamedTuple
+
+import msgspec
 
 from tsengine.types import Point
 
@@ -17,7 +18,7 @@ POINTS_KEPT_MAX = 65_536
 """Points kept, all devices together: about 30 MB."""
 
 
-class Entry(NamedTuple):
+class Entry(msgspec.Struct, frozen=True):
     version: tuple[int, int | None]
     kept_from_us: int
     points: dict[str, Point | None]  # None: looked for and not found

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from operator import itemgetter
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import msgspec
 import numpy as np
@@ -22,7 +22,7 @@ from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.memtable import Memtable
-from tsengine.core.store.page import Page, ends, points_of_rows
+from tsengine.core.store.page import Page, ends, inserted_end, points_of_rows
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan, plan
 from tsengine.errors import InputError
@@ -138,7 +138,7 @@ class Reader(ABC):
         return found if filter.variables is None else {name: found[name] for name in filter.variables if name in found}
 
 
-class Aggregate(NamedTuple):
+class Aggregate(msgspec.Struct, frozen=True):
     """Starts of buckets, int64 microseconds, and for each function (values, which are null or None)."""
 
     starts: np.ndarray
@@ -268,11 +268,14 @@ class ColumnarReader(Reader):
 
     def _ends_by_insert(self, filter: Filter, oldest: bool) -> list[Point]:
         found = {}
-        choose = min if oldest else max
-        for name, parts in groupby(self.scans(filter, WANTS["all"]), key=itemgetter(0)):
-            rows = Page(list(parts), False).rows(self.info.number, None)
-            if rows:
-                (found[name],) = points_of_rows([choose(rows, key=lambda row: row.sequence)], self.info.number)
+        snapshot = self.snapshot(filter)
+        for name, parts in groupby(self.plan(snapshot, filter, *self.bounds(filter), want=0), key=itemgetter(0)):
+            place = inserted_end([scan for _, scan in parts], oldest)
+            if place is not None:
+                sequence, time_us = place
+                of_name = msgspec.structs.replace(filter, variables=(name,))
+                rows = Page(self.plan(snapshot, of_name, time_us, time_us, WANTS["all"]), False).rows(self.info.number, None)
+                found[name] = points_of_rows([row for row in rows if row.sequence == sequence], self.info.number)[0]
         return [found[name] for name in filter.variables or found if name in found]
 
 

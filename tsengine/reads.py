@@ -12,9 +12,8 @@ import numpy as np
 from tsengine import ids
 from tsengine.arguments import to_count, to_texts
 from tsengine.core.ingest.fields import to_time_us
-from tsengine.downsample import check_method, downsampled
 from tsengine.errors import InputError
-from tsengine.query import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Reader
+from tsengine.query import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Aggregate, Reader
 from tsengine.types import Filter, Order, Point
 from tsengine.where import parse_where
 
@@ -183,10 +182,31 @@ class DeviceReads(ABC):
         from tsengine.stream import aggregate_table
 
         functions = (functions,) if isinstance(functions, str) else tuple(functions)
+        found = self.aggregate_arrays(
+            variable, functions, every, start, end, tz=tz, fill=fill, where=where, groups=groups, units=units, booleans=booleans
+        )
+        return aggregate_table(found, functions, tz, with_variable=not isinstance(variable, str))
+
+    def aggregate_arrays(
+        self,
+        variable: Names,
+        functions: str | Sequence[str],
+        every: str | None = None,
+        start: Time = None,
+        end: Time = None,
+        *,
+        tz: str = "UTC",
+        fill: float | Literal["null", "previous", "linear"] | None = None,
+        where: Mapping[str, Any] | None = None,
+        groups: Names = None,
+        units: Names = None,
+        booleans: bool = True,
+    ) -> dict[str, Aggregate]:
+        """Return what `aggregate` does, as numpy arrays: an Aggregate for each variable that has a bucket. Does not import pyarrow."""
+        functions = (functions,) if isinstance(functions, str) else tuple(functions)
         filter = self._filter(variable, start, end, where=where, groups=groups, units=units)
         kinds = NUMERIC_KINDS if booleans else (KIND_NUMBER, KIND_INTEGER)
-        found = self._reader.aggregate(filter, functions, every, tz, fill, kinds)
-        return aggregate_table(found, functions, tz, with_variable=not isinstance(variable, str))
+        return self._reader.aggregate(filter, functions, every, tz, fill, kinds)
 
     def downsample(
         self,
@@ -202,16 +222,19 @@ class DeviceReads(ABC):
         Args:
             points: at most so many, at least 2.
             start, end, conditions: as for `read`.
-            method: "lttb" keeps the look of the line (largest triangles); "minmax" keeps the smallest and largest of each of
-                points / 2 equal parts of the time, so no peak is lost.
+            method: "lttb" keeps the look of the line (largest triangles); of more than 32 times as many points it looks at the smallest
+                and the largest of each of 2 * points equal parts of the time alone (known as MinMaxLTTB). "minmax" keeps the smallest and
+                largest of each of points / 2 equal parts, so no peak is lost.
 
         Numbers, integers and booleans count; NaN does not. A variable with fewer points comes whole.
 
         Raises:
             InputError: unknown method, or fewer than 2 points.
-        Cost: decodes the times and values of the blocks that overlap the bounds; "minmax" without conditions only of those in which
-        statistics place an extreme, at most four a part.
+        Cost: decodes the times and values of the blocks that overlap the bounds; smallest and largest ones of parts, without
+        conditions, only of those in which statistics place an extreme, at most four a part.
         """
+        from tsengine.downsample import check_method, downsampled  # charts alone need it
+
         check_method(method, points)
         return downsampled(self._reader, self._filter(variable, start, end, **conditions), points, method)
 

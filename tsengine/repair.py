@@ -20,7 +20,6 @@ import msgspec
 from tsengine import commands
 from tsengine.backup import write_mark
 from tsengine.check import (
-    UNFINISHED_NAME,
     Report,
     Stores,
     check_closed,
@@ -47,6 +46,7 @@ from tsengine.store.environment import make_folder
 from tsengine.store.lockfile import LockFile
 from tsengine.store.manifest import Manifest, SegmentEntry, entry_of
 from tsengine.store.registers import Registers
+from tsengine.store.unfinished import UNFINISHED_NAME
 from tsengine.types import to_datetime
 
 MARK = "a repair was interrupted; run `tsengine check --repair` again"

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable
 
 from tsengine.errors import TsengineError
-
-logger = logging.getLogger(__name__)
+from tsengine.notices import logger
 
 RETRY_S = 1.0
 """Pause after work failed (a full disk, for example) before it is tried again, seconds."""
@@ -51,11 +49,11 @@ class Worker:
                 self.error = None
             except TsengineError as error:
                 if self.error is None:
-                    logger.error("%s: %s", self._thread.name, error)
+                    logger(__name__).error("%s: %s", self._thread.name, error)
                 self.error = error
             except Exception as error:  # a fault of ours: say so with its traceback, and go on
                 if self.error is None:
-                    logger.exception("%s failed", self._thread.name)
+                    logger(__name__).exception("%s failed", self._thread.name)
                 self.error = TsengineError(f"{self._thread.name} failed: {error!r}; please report this")
 
     def _await(self) -> bool:

@@ -13,6 +13,7 @@
 
 #define KERNEL(name) name##_baseline
 #define KERNEL_NAME "baseline"
+#define KERNEL_WORDS 4
 #if defined(__aarch64__)
 #define KERNEL_FMA 1 /* part of the architecture */
 #else
@@ -22,6 +23,7 @@
 #undef KERNEL
 #undef KERNEL_NAME
 #undef KERNEL_FMA
+#undef KERNEL_WORDS
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define KERNEL_HAS_AVX2 1
@@ -30,10 +32,12 @@
 #define KERNEL(name) name##_avx2
 #define KERNEL_NAME "avx2"
 #define KERNEL_FMA 1
+#define KERNEL_WORDS 8
 #include "kernels.h"
 #undef KERNEL
 #undef KERNEL_NAME
 #undef KERNEL_FMA
+#undef KERNEL_WORDS
 #pragma GCC pop_options
 #endif
 

@@ -8,6 +8,11 @@ cdef extern from "codec/table.h" nogil:
         const char* name
         int64_t (*pack)(const int64_t* values, int32_t n, int64_t base, int32_t width, uint8_t* out) noexcept nogil
         void (*unpack)(const uint8_t* data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t* out) noexcept nogil
+        void (*unpack_words)(const uint8_t* data, int32_t n, int32_t width, uint32_t* out) noexcept nogil
+        void (*prefix_words)(uint32_t* words, int32_t n, uint32_t step) noexcept nogil
+        void (*line_words)(
+            const uint32_t* words, int32_t n, uint64_t slope, uint32_t scale, uint64_t base, int64_t* out
+        ) noexcept nogil
         void (*range)(const int64_t* values, int32_t n, int64_t* low, int64_t* high) noexcept nogil
         void (*difference)(const int64_t* values, int32_t n, int64_t* out) noexcept nogil
         int32_t (*is_regular)(const int64_t* values, int32_t n, int64_t step) noexcept nogil
@@ -29,6 +34,9 @@ cdef extern from "codec/table.h" nogil:
             const double* values, int32_t n, int32_t exponent, int32_t single, int64_t* out, uint64_t* wrong
         ) noexcept nogil
         void (*decimal_decode)(const int64_t* values, int32_t n, int32_t exponent, int32_t single, double* out) noexcept nogil
+        void (*decimal_words)(
+            const int32_t* words, int32_t n, double origin, double scale, int32_t exponent, double* out
+        ) noexcept nogil
         void (*ordered_encode)(const double* values, int32_t n, int64_t* out) noexcept nogil
         void (*ordered_decode)(const int64_t* values, int32_t n, double* out) noexcept nogil
         int32_t (*single_encode)(const double* values, int32_t n, int64_t* out) noexcept nogil

@@ -12,6 +12,16 @@ cdef int64_t integer_encode(const int64_t* values, int32_t n, uint8_t* out) noex
 # Returns the bytes consumed, or -1 when they are damaged; `out` has room for BLOCK_POINTS values whatever n is.
 cdef int64_t integer_decode(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil
 
+# What the 32-bit words of a narrow block mean: value i is origin + scale * words[i].
+cdef struct Narrow:
+    int64_t origin
+    int64_t scale
+
+# A block whose values lie so near to one another that 32 bits hold them, of form base or delta without patches: half the memory of
+# the values, and twice as many in a register. Returns the bytes consumed, or -1 if it is no such block or damaged; `words` has room
+# for BLOCK_POINTS. Nothing overflows, and no value is as far as 2^62 from 0.
+cdef int64_t integer_narrow(const uint8_t* data, int64_t size, int32_t n, int32_t* words, Narrow* narrow) noexcept nogil
+
 # A block whose values can be read one by one, without decoding it: forms base and line without patches.
 cdef struct IntegerProbe:
     const uint8_t* packed

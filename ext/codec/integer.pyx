@@ -8,7 +8,7 @@ not in whole units, as a grid. All arithmetic wraps at
 
 import numpy as np
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_at, packed_bytes, uses_lanes
@@ -47,6 +47,13 @@ cdef enum:
     GRID_POINTS_MIN = 512
     GRID_LONG_MIN = 32
     GRID_TRIALS = 16        # each at least halves the slopes that are left, of 2^-9 at first
+    # Bounds of a narrow block: 1,024 steps of 20 bits each add up to less than 2^30, and 2^30 * 2^30 + 2^61 is below 2^62.
+    NARROW_WIDTH_MAX = 19
+    NARROW_STEP_MAX = 1 << 19
+    NARROW_SCALE_MAX = 1 << 30
+    LINE_WIDTH_MAX = 31     # of what lies beside a line that is decoded in words of 32 bits
+
+cdef int64_t NARROW_ORIGIN_MAX = (<int64_t> 1) << 61
 
 # Residual range where the sums of the slope cannot overflow.
 cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
@@ -530,6 +537,27 @@ cdef int64_t patches_decode(const uint8_t* data, int64_t size, const Header* hea
     return consumed + packed_bytes(count, header.high_width)
 
 
+cdef int64_t integer_narrow(const uint8_t* data, int64_t size, int32_t n, int32_t* words, Narrow* narrow) noexcept nogil:
+    cdef Header header
+    cdef const uint8_t* end = data + size
+    cdef const uint8_t* cursor
+    if size < 1 or n < 1 or n > BLOCK_POINTS or (data[0] & FORM_MASK != FORM_BASE and data[0] & FORM_MASK != FORM_DELTA):
+        return -1
+    cursor = header_decode(data, end, &header)
+    if cursor == NULL or header.flags & FLAG_PATCHED or end - cursor < packed_bytes(n, header.width):
+        return -1
+    if header.width > NARROW_WIDTH_MAX or header.divisor > <uint64_t> NARROW_SCALE_MAX:
+        return -1
+    if not -NARROW_ORIGIN_MAX <= header.origin <= NARROW_ORIGIN_MAX or not -NARROW_STEP_MAX <= header.base <= NARROW_STEP_MAX:
+        return -1
+    kernels.unpack_words(cursor, n, header.width, <uint32_t*> words)
+    if header.form == FORM_DELTA:
+        kernels.prefix_words(<uint32_t*> words, n, <uint32_t> header.base)
+    narrow.origin = header.origin
+    narrow.scale = <int64_t> header.divisor
+    return cursor + packed_bytes(n, header.width) - data
+
+
 cdef int64_t runs_decode(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] heads
     cdef int64_t[BLOCK_POINTS] lengths
@@ -558,11 +586,20 @@ cdef int64_t runs_decode(const uint8_t* data, int64_t size, int64_t* out, int32_
     return cursor - data if at == n else -1
 
 
+# Whether a line and what lies beside it are below 2^32, so that one multiplication of 32 bits gives each value.
+cdef inline bint is_short_line(const Header* header) noexcept nogil:
+    return (
+        0 <= header.slope <= (<int64_t> 1) << 36                # 1,024 steps of it are below 2^31 when divided by 65536
+        and header.width <= LINE_WIDTH_MAX and header.divisor <= UINT32_MAX and not header.flags & FLAG_PATCHED
+    )
+
+
 cdef int64_t decode_forms(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
     cdef Header header
     cdef const uint8_t* end = data + size
     cdef const uint8_t* cursor = header_decode(data, end, &header)
     cdef uint64_t scale = header.divisor, base = <uint64_t> header.origin
+    cdef uint32_t[BLOCK_POINTS] words
     cdef int64_t consumed
     if cursor == NULL or end - cursor < packed_bytes(n, header.width):
         return -1
@@ -574,8 +611,13 @@ cdef int64_t decode_forms(const uint8_t* data, int64_t size, int64_t* out, int32
         if header.form == FORM_DELTA and not header.flags & (FLAG_PACKED | FLAG_PATCHED):
             kernels.ramp(header.origin, <int64_t> base, n, out)
             return cursor - data
-    elif header.form == FORM_LINE and scale != 1:
-        scale, base = 1, 0
+    elif header.form == FORM_LINE:
+        if is_short_line(&header):
+            kernels.unpack_words(cursor, n, header.width, words)
+            kernels.line_words(words, n, <uint64_t> header.slope, <uint32_t> scale, base, out)
+            return cursor + packed_bytes(n, header.width) - data
+        if scale != 1:
+            scale, base = 1, 0
     kernels.unpack(cursor, n, header.width, scale, base, out)
     cursor += packed_bytes(n, header.width)
     if header.flags & FLAG_PATCHED:

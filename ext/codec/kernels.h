@@ -187,6 +187,22 @@ static void KERNEL(scale)(int64_t *values, int32_t n, uint64_t scale, uint64_t b
             values[i] = (int64_t)((uint64_t)values[i] * scale + base);
 }
 
+/* out[i] = packed[i]; width 0 to 32. */
+static void KERNEL(unpack_words)(const uint8_t *data, int32_t n, int32_t width, uint32_t *restrict out) {
+    if (width == 0)
+        memset(out, 0, (size_t)n * 4);
+    else if (!uses_lanes(n, width)) {
+        uint64_t values[KERNEL_BLOCK];
+        KERNEL(unpack_sequential)(data, n, width, values);
+        for (int32_t i = 0; i < n; i++)
+            out[i] = (uint32_t)values[i];
+    } else if (n > KERNEL_BLOCK - 32)
+        KERNEL(unpack_block)[width]((const word32 *)data, out);
+    else
+        for (int32_t row = 0; row * 32 < n; row++)
+            KERNEL(row32)((const word32 *)data, out, row, width);
+}
+
 /* out[i] = packed[i] * scale + base. */
 static void KERNEL(unpack)(const uint8_t *data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t *restrict out) {
     if (width == 0) {
@@ -205,11 +221,7 @@ static void KERNEL(unpack)(const uint8_t *data, int32_t n, int32_t width, uint64
         return;
     }
     uint32_t words[KERNEL_BLOCK] __attribute__((aligned(64)));
-    if (n > KERNEL_BLOCK - 32)
-        KERNEL(unpack_block)[width]((const word32 *)data, words);
-    else
-        for (int32_t row = 0; row * 32 < n; row++)
-            KERNEL(row32)((const word32 *)data, words, row, width);
+    KERNEL(unpack_words)(data, n, width, words);
     if (scale == 1)
         for (int32_t i = 0; i < n; i++)
             out[i] = (int64_t)(words[i] + base);
@@ -388,6 +400,55 @@ static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
     }
 }
 
+/* words[i] = (words[1] + step) + ... + (words[i] + step), and words[0] = 0; modulo 2^32. */
+#if KERNEL_WORDS == 8
+/* Eight side by side: each takes in the one before, then the two, then the four; what came before all eight is added last, so that
+ * nothing but that addition waits for the eight before. */
+static void KERNEL(prefix_words)(uint32_t *words, int32_t n, uint32_t step) {
+    const eight_words zero = {0}, steps = {step, step, step, step, step, step, step, step};
+    const eight_words one_back = {8, 0, 1, 2, 8, 4, 5, 6}, two_back = {8, 8, 0, 1, 8, 8, 4, 5};
+    const eight_words fourth = {8, 8, 8, 8, 3, 3, 3, 3}, last = {7, 7, 7, 7, 7, 7, 7, 7};
+    eight_words before = zero;
+    words[0] = 0 - step;
+    for (int32_t i = 0; i < n; i += 8) {
+        eight_words sums = *(eight_words *)(words + i) + steps;
+        sums += __builtin_shuffle(sums, zero, one_back);
+        sums += __builtin_shuffle(sums, zero, two_back);
+        sums += __builtin_shuffle(sums, zero, fourth);
+        *(eight_words *)(words + i) = sums + before;
+        before += __builtin_shuffle(sums, last);
+    }
+}
+#else
+/* In four chains that run side by side. */
+static void KERNEL(prefix_words)(uint32_t *words, int32_t n, uint32_t step) {
+    int32_t quarter = n / 4;
+    uint32_t first = 0, second = 0, third = 0, steps = (uint32_t)quarter * step;
+    words[0] = 0 - step;
+    for (int32_t i = 0; i < quarter; i++) {
+        first += words[i];
+        second += words[quarter + i];
+        third += words[2 * quarter + i];
+    }
+    uint32_t a = 0, b = first + steps, c = b + second + steps, d = c + third + steps;
+    for (int32_t i = 0; i < quarter; i++) {
+        words[i] = a += words[i] + step;
+        words[quarter + i] = b += words[quarter + i] + step;
+        words[2 * quarter + i] = c += words[2 * quarter + i] + step;
+        words[3 * quarter + i] = d += words[3 * quarter + i] + step;
+    }
+    for (int32_t i = 4 * quarter; i < n; i++)
+        words[i] = d += words[i] + step;
+}
+#endif
+
+/* out[i] = (words[i] + floor(i * slope / 65536)) * scale + base, where what is in brackets is below 2^32. */
+static void KERNEL(line_words)(const uint32_t *words, int32_t n, uint64_t slope, uint32_t scale, uint64_t base, int64_t *restrict out) {
+    uint64_t at = 0;
+    for (int32_t i = 0; i < n; i++, at += slope)
+        out[i] = (int64_t)((((at >> 16) + words[i]) & 0xFFFFFFFFull) * scale + base);
+}
+
 /* Codes whose bit length is the width of the window that just holds values[i]: [anchor, anchor + 2^w), or, centred,
  * [anchor - 2^(w-1), anchor + 2^(w-1)), where width 0 holds the anchor alone. Returns all codes or-ed. */
 static uint64_t KERNEL(window_codes)(const int64_t *values, int32_t n, int64_t anchor, int32_t centred, uint64_t *restrict codes) {
@@ -472,6 +533,18 @@ static void KERNEL(decimal_decode)(const int64_t *values, int32_t n, int32_t exp
     else
         for (int32_t i = 0; i < n; i++)
             out[i] = KERNEL(decimal_quotient)(integer_double(values[i]), power, reciprocal);
+}
+
+/* out[i] = (origin + words[i] * scale) / 10^exponent; origin and scale are integers, and so small that the sum is below 2^51.
+ * Nothing is written beyond n here. */
+static void KERNEL(decimal_words)(const int32_t *words, int32_t n, double origin, double scale, int32_t exponent, double *restrict out) {
+    double power = POWER[exponent], reciprocal = RECIPROCAL[exponent];
+    if (exponent == 0)
+        for (int32_t i = 0; i < n; i++)
+            out[i] = origin + (double)words[i] * scale;
+    else
+        for (int32_t i = 0; i < n; i++)
+            out[i] = KERNEL(decimal_quotient)(origin + (double)words[i] * scale, power, reciprocal);
 }
 
 /* Bit patterns as integers in the order of the values: negative ones have their magnitude bits turned over. */
@@ -561,6 +634,9 @@ static const Kernels KERNEL(table) = {
     KERNEL_NAME,
     KERNEL(pack),
     KERNEL(unpack),
+    KERNEL(unpack_words),
+    KERNEL(prefix_words),
+    KERNEL(line_words),
     KERNEL(range),
     KERNEL(difference),
     KERNEL(is_regular),
@@ -578,6 +654,7 @@ static const Kernels KERNEL(table) = {
     KERNEL(window_outside),
     KERNEL(decimal_encode),
     KERNEL(decimal_decode),
+    KERNEL(decimal_words),
     KERNEL(ordered_encode),
     KERNEL(ordered_decode),
     KERNEL(single_encode),

@@ -3,6 +3,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t
 
+from tsengine.core.codec.integer cimport Narrow
+
 # Largest encoded size in bytes.
 cdef int64_t number_bound(int32_t n) noexcept nogil
 
@@ -13,9 +15,20 @@ cdef int64_t number_encode(const double* values, int32_t n, uint8_t* out, int32_
 # Returns the bytes consumed, or -1 when they are damaged; `out` has room for BLOCK_POINTS values whatever n is.
 cdef int64_t number_decode(const uint8_t* data, int64_t size, double* out, int32_t n) noexcept nogil
 
+# The same integers in words of 32 bits, where integer_narrow gives them and all are below 2^51 in magnitude: returns the bytes
+# consumed, or -1.
+cdef int64_t number_narrow(const uint8_t* data, int64_t size, int32_t n, int32_t* words, Narrow* narrow, int32_t* exponent) noexcept nogil
+
 # The integers d of a block of decimals d / 10^exponent without patches: returns the bytes consumed, or -1 if it is no such block or
 # damaged; `out` has room for BLOCK_POINTS values.
 cdef int64_t number_decode_integers(const uint8_t* data, int64_t size, int64_t* out, int32_t n, int32_t* exponent) noexcept nogil
+
+# Integers in the order of the values (see number_key) of a block of float64 bit patterns: returns the bytes consumed, or -1 if it is no
+# such block or damaged; `out` has room for BLOCK_POINTS values.
+cdef int64_t number_decode_keys(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil
+
+# The key of a bound: of keys from that of a lower one to that of an upper one the values are within both; NaN never is.
+cdef int64_t number_key(double bound, bint is_upper) noexcept nogil
 
 # The smallest d whose d / 10^exponent, correctly rounded, is at least `bound` (no NaN); beyond 2^51 in magnitude it may be cut.
 cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil

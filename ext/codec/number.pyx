@@ -14,10 +14,12 @@ from libc.string cimport memcpy, memset
 from tsengine.core.codec.dispatch cimport DECIMAL_LIMIT, POWER, bit_length, is_decimal, kernels, packed_bytes
 from tsengine.core.codec.fields cimport get_byte, get_varint, put_varint
 from tsengine.core.codec.integer cimport (
+    Narrow,
     integer_bound,
     integer_decode,
     integer_describe,
     integer_encode,
+    integer_narrow,
     positions_decode,
     positions_encode,
 )
@@ -56,6 +58,9 @@ cdef enum:
     # Bytes of a decimal block per value above which bit patterns are tried as well.
     DENSE_BYTES = 5
     DENSE_BYTES_SINGLE = 2
+
+# Origins that leave room below 2^51 for what a narrow block adds.
+cdef int64_t DECIMAL_ORIGIN_MAX = (<int64_t> 1) << 50
 
 MODES = ("bits", "single", "decimal", "decimal_single", "dictionary", "split")
 
@@ -172,12 +177,19 @@ cdef int64_t decimal_encode(const double* values, int32_t n, int32_t* exponent, 
 
 cdef const uint8_t* decimal_decode(const uint8_t* data, const uint8_t* end, uint8_t first, double* out, int32_t n) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] integers
+    cdef int32_t[BLOCK_POINTS] words
     cdef uint16_t[BLOCK_POINTS] positions
     cdef double[BLOCK_POINTS] patches
+    cdef Narrow narrow
     cdef uint64_t count = 0
     cdef int64_t consumed
-    cdef int32_t i
+    cdef int32_t i, exponent
     cdef const uint8_t* cursor = data
+    if first & ~EXPONENT_MASK == MODE_DECIMAL:
+        consumed = number_narrow(data - 1, end - data + 1, n, words, &narrow, &exponent)
+        if consumed >= 0:
+            kernels.decimal_words(words, n, <double> narrow.origin, <double> narrow.scale, exponent, out)
+            return data - 1 + consumed
     if first & FLAG_PATCHED:
         cursor = get_varint(cursor, end, &count)
         if cursor == NULL or count < 1 or count > <uint64_t> n:
@@ -531,6 +543,36 @@ cdef int64_t number_decode_integers(const uint8_t* data, int64_t size, int64_t* 
     exponent[0] = (data[0] & EXPONENT_MASK) >> EXPONENT_SHIFT
     consumed = integer_decode(data + 1, size - 1, out, n)
     return consumed + 1 if consumed >= 0 else -1
+
+
+cdef int64_t number_narrow(
+    const uint8_t* data, int64_t size, int32_t n, int32_t* words, Narrow* narrow, int32_t* exponent
+) noexcept nogil:
+    cdef int64_t consumed
+    if size < 2 or data[0] & ~EXPONENT_MASK != MODE_DECIMAL:
+        return -1
+    consumed = integer_narrow(data + 1, size - 1, n, words, narrow)
+    # A word is below 2^30 in magnitude.
+    if consumed < 0 or narrow.scale > 1 << 20 or not -DECIMAL_ORIGIN_MAX <= narrow.origin <= DECIMAL_ORIGIN_MAX:
+        return -1
+    exponent[0] = (data[0] & EXPONENT_MASK) >> EXPONENT_SHIFT
+    return consumed + 1
+
+
+cdef int64_t number_decode_keys(const uint8_t* data, int64_t size, int64_t* out, int32_t n) noexcept nogil:
+    cdef int64_t consumed
+    if size < 2 or n < 1 or n > BLOCK_POINTS or data[0] != MODE_BITS:
+        return -1
+    consumed = integer_decode(data + 1, size - 1, out, n)
+    return consumed + 1 if consumed >= 0 else -1
+
+
+cdef int64_t number_key(double bound, bint is_upper) noexcept nogil:
+    cdef int64_t bits
+    if bound == 0:
+        bound = 0.0 if is_upper else -0.0       # -0.0 comes before 0.0, and both are meant
+    memcpy(&bits, &bound, 8)
+    return bits ^ <int64_t> ((0 - (<uint64_t> bits >> 63)) >> 1)
 
 
 cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil:

@@ -17,10 +17,16 @@
 typedef uint32_t word32 __attribute__((aligned(1), may_alias));
 typedef uint64_t word64 __attribute__((aligned(1), may_alias));
 
+/* Eight integers of 32 bits side by side, at any address. */
+typedef uint32_t eight_words __attribute__((vector_size(32), aligned(4), may_alias));
+
 typedef struct {
     const char *name;
     int64_t (*pack)(const int64_t *values, int32_t n, int64_t base, int32_t width, uint8_t *out);
     void (*unpack)(const uint8_t *data, int32_t n, int32_t width, uint64_t scale, uint64_t base, int64_t *out);
+    void (*unpack_words)(const uint8_t *data, int32_t n, int32_t width, uint32_t *out);
+    void (*prefix_words)(uint32_t *words, int32_t n, uint32_t step);
+    void (*line_words)(const uint32_t *words, int32_t n, uint64_t slope, uint32_t scale, uint64_t base, int64_t *out);
     void (*range)(const int64_t *values, int32_t n, int64_t *low, int64_t *high);
     void (*difference)(const int64_t *values, int32_t n, int64_t *out);
     int32_t (*is_regular)(const int64_t *values, int32_t n, int64_t step);
@@ -38,6 +44,7 @@ typedef struct {
     int32_t (*window_outside)(const uint64_t *codes, int32_t n, int32_t width, uint64_t *inside);
     int32_t (*decimal_encode)(const double *values, int32_t n, int32_t exponent, int32_t single, int64_t *out, uint64_t *wrong);
     void (*decimal_decode)(const int64_t *values, int32_t n, int32_t exponent, int32_t single, double *out);
+    void (*decimal_words)(const int32_t *words, int32_t n, double origin, double scale, int32_t exponent, double *out);
     void (*ordered_encode)(const double *values, int32_t n, int64_t *out);
     void (*ordered_decode)(const int64_t *values, int32_t n, double *out);
     int32_t (*single_encode)(const double *values, int32_t n, int64_t *out);

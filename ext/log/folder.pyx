@@ -5,7 +5,6 @@ when the next frame would pass `file_bytes`; trimmed to a spare, or removed, whe
 One thread at a time writes (the leader of wal.pyx); trim and read may run beside it. Format: docs/format/wal.md.
 """
 
-import logging
 import os
 import threading
 
@@ -47,8 +46,7 @@ from tsengine.core.os.file import (
     write_at,
 )
 from tsengine.errors import CorruptionError, NotFoundError, StorageError, StorageFullError
-
-logger = logging.getLogger(__name__)
+from tsengine.notices import logger
 
 cdef enum:
     PREALLOCATE_BYTES = 1 << 20     # zeros are written ahead in such steps: overwriting syncs in 2/3 of the time of appending
@@ -289,7 +287,7 @@ cdef class WalFolder:
             while self.spares:
                 remove_file(self.spares.pop())
         except StorageError as error:       # only space is lost; a full disk may have no room for another file
-            logger.warning("the log keeps files that it does not need: %s", error)
+            logger(__name__).warning("the log keeps files that it does not need: %s", error)
         return 0
 
     cdef int finish_file(self, int64_t last_seq) except -1:

@@ -11,7 +11,7 @@ import os
 
 from libc.stdint cimport int64_t
 
-from tsengine.core.log.frame cimport FrameWalker
+from tsengine.core.log.frame cimport FILE_HEADER_BYTES, FrameWalker
 
 from tsengine.core.os.file import close_file, open_file, remove_file, sync_file, sync_folder, truncate_file
 from tsengine.errors import CorruptionError
@@ -75,7 +75,7 @@ cdef class Recovery:
     cdef FrameWalker open(self, int64_t index):
         first_seq, path = self.files[index]
         cdef FrameWalker walker = FrameWalker(path, first_seq)
-        if self.sync:
+        if self.sync and walker.size_bytes > FILE_HEADER_BYTES:      # a header was on disk before its file got its name
             walker.sync()
         return walker
 

@@ -9,10 +9,25 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
 from libc.string cimport memcpy
 
-from tsengine.core.codec.integer cimport IntegerProbe, integer_at
+from tsengine.core.codec.integer cimport IntegerProbe, integer_at, integer_decode, integer_probe
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
 from tsengine.core.store.cells cimport FEW, NEEDS_ENDS, NEEDS_RANGE, NEEDS_SQUARES, NEEDS_SUM, BucketCells
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_probe, direct_raise
+from tsengine.core.store.direct cimport (
+    DIRECT_GOOD,
+    DIRECT_VALUE,
+    BlockNumbers,
+    BlockSource,
+    DirectBlock,
+    DirectBounds,
+    DirectFault,
+    direct_between,
+    direct_decode,
+    direct_numbers,
+    direct_open,
+    direct_raise,
+    numbers_between,
+    numbers_range,
+)
 from tsengine.core.store.points cimport PointBuffer, lower_bound
 from tsengine.core.store.reduce cimport reduce_two_sum, reducers
 from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span, block_sources
@@ -122,12 +137,15 @@ cdef class Buckets(BucketCells):
         cdef DirectFault fault = DIRECT_GOOD
         cdef BlockRef* ref = NULL
         cdef PointBuffer points
-        cdef IntegerProbe probe
+        cdef DirectBounds bounds
         cdef int64_t i, left = 0
         cdef bint is_plain = scan.condition is None or scan.condition.is_bounds(scan.kind)
         cdef bint counts_only = self.needs == 0 and self.bucket_count == 1 and scan.kind == KIND_NUMBER and scan.condition is not None
         # A single bucket and no edges: times tell nothing.
         cdef bint needs_times = self.bucket_count > 1 or self.needs & NEEDS_ENDS
+        bounds.exponent = -1
+        if counts_only:
+            bounds.low, bounds.high = scan.condition.number_low, scan.condition.number_high
         try:
             with nogil:
                 for i in range(scan.ref_count):
@@ -137,16 +155,13 @@ cdef class Buckets(BucketCells):
                     elif self.has_statistics(&sources[ref.source], ref):
                         self.add_statistics(&sources[ref.source], ref.block, scan.kind, self.current)
                     elif counts_only and ref.is_inside:
-                        fault = direct_between(
-                            &sources[ref.source], ref.block, scan.condition.number_low, scan.condition.number_high, self.count
-                        )
+                        fault = direct_between(&sources[ref.source], ref.block, &bounds, self.count)
                         if fault != DIRECT_GOOD:
                             break
-                    elif self.is_dense(&sources[ref.source], ref) and direct_probe(&sources[ref.source], ref.block, &probe):
-                        fault = direct_decode(&sources[ref.source], ref.block, scan.kind, NULL, values)
+                    elif self.is_dense(&sources[ref.source], ref):
+                        fault = self.add_dense(&sources[ref.source], ref, scan, times, values)
                         if fault != DIRECT_GOOD:
                             break
-                        self.add_cuts(&sources[ref.source], ref, &probe, scan.kind, values)
                     else:
                         fault = direct_decode(
                             &sources[ref.source], ref.block, scan.kind, times if needs_times or not ref.is_inside else NULL, values
@@ -178,11 +193,38 @@ cdef class Buckets(BucketCells):
         first = self.find(ref.first_time)
         return (self.find(ref.last_time) - first) * FEW * 2 < ref.count
 
-    cdef void add_cuts(
-        self, const BlockSource* source, const BlockRef* ref, const IntegerProbe* probe, uint8_t kind, const int64_t* values
+    cdef DirectFault add_dense(
+        self, const BlockSource* source, const BlockRef* ref, SeriesScan scan, int64_t* times, int64_t* values
     ) noexcept nogil:
-        """Add a block that is dense, its finite values decoded."""
+        """Add a block that is dense: what its statistics do not tell is made of the values that are needed for it."""
+        cdef DirectBlock opened
+        cdef BlockNumbers numbers
+        cdef IntegerProbe probe
+        cdef DirectFault fault = direct_open(source, ref.block, &opened)
+        if fault != DIRECT_GOOD:
+            return fault
+        if not integer_probe(opened.time, opened.time_bytes, opened.n, &probe):
+            fault = direct_decode(source, ref.block, scan.kind, times, values)
+            if fault == DIRECT_GOOD:
+                self.add_block(scan, ref, True, times, values)
+            return fault
+        if scan.kind == KIND_NUMBER:
+            fault = direct_numbers(&opened, &numbers)
+            if fault != DIRECT_GOOD:
+                return fault
+        elif integer_decode(opened.value, opened.value_bytes, values, opened.n) != opened.value_bytes:
+            return DIRECT_VALUE
+        self.add_cuts(source, ref, &probe, scan.kind, &numbers, values)
+        return DIRECT_GOOD
+
+    cdef void add_cuts(
+        self, const BlockSource* source, const BlockRef* ref, const IntegerProbe* probe, uint8_t kind, BlockNumbers* numbers,
+        const int64_t* values
+    ) noexcept nogil:
+        """Add a block that is dense, its finite numbers or its integers decoded."""
         cdef int64_t low = 0, high, bucket, time = ref.first_time
+        if kind == KIND_NUMBER and self.needs & NEEDS_ENDS:
+            values = <const int64_t*> numbers_between(numbers, 0, ref.count)
         while low < ref.count:
             bucket = self.find(time)
             high = ref.count
@@ -194,13 +236,13 @@ cdef class Buckets(BucketCells):
             if kind != KIND_NUMBER:
                 self.add_integers(bucket, values + low, high - low)
             elif low == 0 and self.has_halves(bucket, high, ref):
-                self.add_halves(source.footer, ref.block, bucket, <const double*> values, high, ref.count)
+                self.add_halves(source.footer, ref.block, bucket, numbers, high, ref.count)
                 if self.needs & NEEDS_ENDS:
                     self.add_end(bucket + 1, time_at(probe, high, ref), 0, values[high], kind)
                     self.add_end(bucket + 1, ref.last_time, 0, values[ref.count - 1], kind)
                 return
             else:
-                self.add_numbers(bucket, <const double*> values + low, high - low)
+                self.add_numbers(bucket, numbers_between(numbers, low, high), high - low)
             low = high
             if low < ref.count:
                 time = time_at(probe, low, ref)
@@ -210,36 +252,36 @@ cdef class Buckets(BucketCells):
         return cut < ref.count and not self.needs & NEEDS_SQUARES and self.find(ref.last_time) == bucket + 1
 
     cdef void add_halves(
-        self, const SegmentFooter* footer, int64_t block, int64_t bucket, const double* values, int64_t cut, int64_t n
+        self, const SegmentFooter* footer, int64_t block, int64_t bucket, BlockNumbers* numbers, int64_t cut, int64_t n
     ) noexcept nogil:
         """Add finite numbers up to `cut` to a bucket and the others to the next one, reducing the smaller part where that is enough.
 
         What the larger part adds up to is the block's sum less that of the smaller one, and its minimum is that of the block
         unless the smaller part has it, too.
         """
-        cdef int64_t small = bucket if 2 * cut < n else bucket + 1, large = bucket + bucket + 1 - small
-        cdef const double* small_values = values if small == bucket else values + cut
-        cdef const double* large_values = values + cut if small == bucket else values
-        cdef int64_t small_count = cut if small == bucket else n - cut, large_count = n - small_count
+        cdef bint is_first = 2 * cut < n
+        cdef int64_t small = bucket if is_first else bucket + 1, large = bucket + 1 if is_first else bucket
+        cdef int64_t small_low = 0 if is_first else cut, small_high = cut if is_first else n
+        cdef int64_t large_low = cut if is_first else 0, large_high = n if is_first else cut
         cdef double minimum = as_number(footer.minimum[block]), maximum = as_number(footer.maximum[block])
         cdef double high, low, rest = as_number(footer.sum_high[block]), rest_low = as_number(footer.sum_low[block])
-        self.count[small] += small_count
-        self.count[large] += large_count
+        self.count[small] += small_high - small_low
+        self.count[large] += large_high - large_low
         if self.needs & NEEDS_SUM:
-            reducers.sum(small_values, small_count, &high, &low)
+            reducers.sum(numbers_between(numbers, small_low, small_high), small_high - small_low, &high, &low)
             self.add_sum(small, high, low)
             reduce_two_sum(&rest, &rest_low, -high)
             rest_low -= low
             # What is small beside the values that were added up has lost its last digits.
             if not fabs(rest) >= max(fabs(minimum), fabs(maximum)) * n * CANCELLED:
-                reducers.sum(large_values, large_count, &rest, &rest_low)
+                reducers.sum(numbers_between(numbers, large_low, large_high), large_high - large_low, &rest, &rest_low)
             self.add_sum(large, rest, rest_low)
         if self.needs & NEEDS_RANGE:
-            reducers.range(small_values, small_count, &low, &high)
+            numbers_range(numbers, small_low, small_high, &low, &high)
             self.minimum[small] = min(self.minimum[small], low)
             self.maximum[small] = max(self.maximum[small], high)
             if not (low > minimum and high < maximum):
-                reducers.range(large_values, large_count, &minimum, &maximum)
+                numbers_range(numbers, large_low, large_high, &minimum, &maximum)
             self.minimum[large] = min(self.minimum[large], minimum)
             self.maximum[large] = max(self.maximum[large], maximum)
 
@@ -336,20 +378,27 @@ cdef class Buckets(BucketCells):
         cdef int64_t i, bucket = self.find(time[0]), end = self.current_end, count = 0
         cdef double high = 0, low = 0
         cdef bint adds = self.needs & NEEDS_SUM
+        # A bucket's own sum goes on in registers. Where no sum is kept, all of them go to one cell that nobody reads.
+        cdef double[2] spare
+        cdef double* highs = self.sum_high if adds else &spare[0]
+        cdef double* lows = self.sum_low if adds else &spare[1]
+        cdef int64_t step = 1 if adds else 0
+        spare[0] = spare[1] = 0
+        high, low = highs[bucket * step], lows[bucket * step]
         for i in range(n):
             if time[i] >= end:
                 self.count[bucket] += count
-                if adds:
-                    self.add_sum(bucket, high, low)
+                highs[bucket * step] = high
+                lows[bucket * step] = low
                 bucket += 1
                 end += self.width
                 if time[i] >= end:
                     bucket = self.find(time[i])
                     end = self.current_end
                 count = 0
-                high = low = 0
+                high, low = highs[bucket * step], lows[bucket * step]
             count += 1
             reduce_two_sum(&high, &low, values[i])
         self.count[bucket] += count
-        if adds:
-            self.add_sum(bucket, high, low)
+        highs[bucket * step] = high
+        lows[bucket * step] = low

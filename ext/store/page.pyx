@@ -182,6 +182,24 @@ def ends(scans: list, reverse: bool, device: int) -> dict:
     return result
 
 
+def inserted_end(scans: list, oldest: bool):
+    """Return (sequence, time) of the point of some scans that was inserted last (or first), or None if they have none."""
+    cdef bint is_oldest = oldest
+    cdef uint64_t best = 0
+    cdef int64_t time = 0, i
+    cdef bint is_found = False
+    cdef SeriesScan scan
+    cdef PointBuffer run
+    for scan in scans:
+        while (run := scan.next_run()) is not None:
+            for i in range(run.count):
+                if not is_found or (run.sequence[i] < best if is_oldest else run.sequence[i] > best):
+                    is_found = True
+                    best = run.sequence[i]
+                    time = run.time[i]
+    return (best, time) if is_found else None
+
+
 def points_of_rows(rows: list, device: int) -> list:
     """Return rows of one device as Points."""
     cdef PointMaker maker = PointMaker(device)

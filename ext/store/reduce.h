@@ -24,6 +24,8 @@ typedef struct {
     void (*integer_sum)(const int64_t *values, int64_t n, int64_t *high, int64_t *low);
     void (*integer_range)(const int64_t *values, int64_t n, int64_t *low, int64_t *high);
     int64_t (*integer_between)(const int64_t *values, int64_t n, int64_t low, int64_t high);
+    void (*word_range)(const int32_t *values, int64_t n, int32_t *low, int32_t *high);
+    int64_t (*word_between)(const int32_t *values, int64_t n, int32_t low, int32_t high);
 } Reducers;
 
 /* Four lanes: one register with AVX2, two of SSE2 or NEON. Memory need not be aligned. */

@@ -145,10 +145,28 @@ static int64_t REDUCE(integer_between)(const int64_t *values, int64_t n, int64_t
     return count;
 }
 
+static void REDUCE(word_range)(const int32_t *values, int64_t n, int32_t *low, int32_t *high) {
+    int32_t smallest = values[0], largest = values[0];
+    for (int64_t i = 1; i < n; i++) {
+        smallest = SMALLER(values[i], smallest);
+        largest = LARGER(values[i], largest);
+    }
+    *low = smallest;
+    *high = largest;
+}
+
+static int64_t REDUCE(word_between)(const int32_t *values, int64_t n, int32_t low, int32_t high) {
+    int32_t count = 0; /* n is that of a block */
+    for (int64_t i = 0; i < n; i++)
+        count += (values[i] >= low) & (values[i] <= high);
+    return count;
+}
+
 #undef SMALLER
 #undef LARGER
 
 static const Reducers REDUCE(table) = {
     REDUCE(sum),     REDUCE(range),       REDUCE(squares),       REDUCE(all_finite),      REDUCE(ascends),
     REDUCE(between), REDUCE(integer_sum), REDUCE(integer_range), REDUCE(integer_between),
+    REDUCE(word_range), REDUCE(word_between),
 };

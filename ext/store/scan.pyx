@@ -14,9 +14,10 @@ from cpython.exc cimport PyErr_NoMemory
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_BOOLEAN, KIND_NONE, KIND_NUMBER, KIND_TEXT
 from tsengine.core.store.coded cimport coded_tests
 from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectFault, direct_between, direct_decode, direct_raise
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectBounds, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
+from tsengine.core.store.recycled cimport fresh_array
 from tsengine.core.store.reduce cimport reducers
 from tsengine.core.store.segment cimport Segment, SegmentFooter
 
@@ -411,9 +412,13 @@ cdef class SeriesScan:
         cdef uint8_t[BLOCK_POINTS] kept
         cdef int64_t total = 0, i, at
         cdef DirectFault fault = DIRECT_GOOD
+        cdef DirectBounds bounds
         cdef const BlockSource* source
         cdef BlockRef* ref
         cdef PointBuffer points
+        bounds.exponent = -1
+        if is_bounds:
+            bounds.low, bounds.high = self.condition.number_low, self.condition.number_high
         try:
             for i in range(self.ref_count):
                 ref = &self.refs[i]
@@ -423,7 +428,7 @@ cdef class SeriesScan:
                 elif source.footer != NULL and ref.is_inside and is_bounds:
                     with nogil:
                         if self.kind == KIND_NUMBER:
-                            fault = direct_between(source, ref.block, self.condition.number_low, self.condition.number_high, &total)
+                            fault = direct_between(source, ref.block, &bounds, &total)
                         else:
                             fault = direct_decode(source, ref.block, self.kind, NULL, cells)
                             if fault == DIRECT_GOOD:
@@ -531,8 +536,8 @@ cdef class SeriesScan:
         while stop < self.ref_count and (stop == self.next_ref or total + self.refs[stop].count <= at_most):
             total += self.refs[stop].count
             stop += 1
-        time_array = np.empty(total + BLOCK_POINTS, np.int64)       # decoders may write a whole block
-        value_array = np.empty(total + BLOCK_POINTS, np.int64)
+        time_array = fresh_array(total + BLOCK_POINTS)              # decoders may write a whole block
+        value_array = fresh_array(total + BLOCK_POINTS)
         times, values = time_array, value_array
         sources = block_sources(self.sources)
         with nogil:
@@ -557,9 +562,7 @@ cdef class SeriesScan:
         if fault != DIRECT_GOOD:
             direct_raise(<Segment> self.sources[ref.source][0], ref.block, fault)
         self.next_ref = stop
-        times = values = None
-        time_array.resize(at, refcheck=False)
-        value_array.resize(at, refcheck=False)
+        time_array, value_array = time_array[:at], value_array[:at]
         if self.kind == KIND_BOOLEAN:
             return time_array, value_array.astype(bool)
         return time_array, value_array.view(np.float64) if self.kind == KIND_NUMBER else value_array

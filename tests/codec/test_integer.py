@@ -242,3 +242,12 @@ def test_values_of_every_width_can_be_read_one_by_one(width: int, n: int) -> Non
             np.testing.assert_array_equal(found, values.view(np.int64))
         else:
             assert found is None
+
+
+@pytest.mark.parametrize("slope", [0, 1, 40_000, 2**20 - 1, 2**20, 2**20 + 1, -40_000])
+@pytest.mark.parametrize("scale", [1, 1000, 2**32 - 1, 2**32, 2**40])
+def test_lines_about_the_bounds_of_32_bits_come_back(slope: int, scale: int) -> None:
+    random = np.random.default_rng(abs(slope))
+    for n in (300, 1024):
+        for jitter in (2**9, 2**31, 2**32):
+            check(START_US + (np.arange(n) * slope + random.integers(0, jitter, n)) * scale)

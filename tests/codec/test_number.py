@@ -243,3 +243,18 @@ def test_converted_readings_are_a_dictionary(values: NDArray[np.float64]) -> Non
     data = check(values)
     assert number.describe(data)["transform"] == "dictionary"
     assert len(data) < 2.4 * 1024
+
+
+@pytest.mark.parametrize("width", [1, 17, 18, 19, 20, 21])
+@pytest.mark.parametrize("origin", [0, 2**49, 2**50 - 2**40, 2**50, -(2**50), -(2**50) - 1])
+def test_decimals_about_the_bounds_of_32_bits_come_back(width: int, origin: int) -> None:
+    random = np.random.default_rng(width)
+    for n in (2, 100, 300, 1000, 1024):
+        for scale in (1, 25, 2**20 - 1, 2**20, 2**20 + 1):
+            steps = random.integers(-(2 ** (width - 1)), 2 ** (width - 1), n)
+            one_way = np.full(n, 2 ** (width - 1)) - (np.arange(n) % 2)
+            for shape in (steps, np.cumsum(steps), np.cumsum(one_way), -np.cumsum(one_way)):
+                integers = origin + shape * scale
+                if np.abs(integers).max() < 2**51:
+                    for exponent in (0, 1, 6):
+                        check(integers / 10.0**exponent)

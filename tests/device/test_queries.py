@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from fractions import Fraction
+from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -578,3 +579,102 @@ def test_what_is_not_there_is_empty_and_no_error(tmp_path: Any) -> None:
         assert device.points(limit=2**70, skip=0)[0].value == 1.0
         assert device.points(limit=1, skip=2**70) == []
         assert device.points(limit=0) == []
+
+
+@pytest.mark.parametrize("shape", ["decimals", "quarters", "far decimals", "noise", "zeros", "integers"])
+def test_comparisons_of_sealed_columns_are_those_of_numpy(tmp_path: Path, shape: str) -> None:
+    random = np.random.default_rng(7)
+    walk = np.cumsum(random.integers(-8, 9, 5000))
+    column = {
+        "decimals": walk / 10,
+        "quarters": walk * 25 / 100,
+        "far decimals": (walk + 2**50) / 1000,
+        "noise": random.normal(0, 1, 5000),
+        "zeros": np.where(random.random(5000) < 0.5, -0.0, random.normal(0, 1, 5000)),
+        "integers": walk,
+    }[shape]
+    with tsengine.open(tmp_path / "db", clock=ManualClock(NOW_US)) as db:
+        device = db.create_device("bench")
+        device.append_columns("t", NOW_US - 5000 * 1_000_000 + np.arange(5000) * 1_000_000, column)
+        db.seal()
+        picked = random.choice(column, 25).tolist()
+        bounds = [*picked, *(math.nextafter(float(x), math.inf) for x in picked), 0.0, -0.0, column.min(), column.max(), 1e300, -1e300]
+        for bound in map(float, bounds):
+            for operator, expected in (("gt", column > bound), ("gte", column >= bound), ("lt", column < bound), ("lte", column <= bound)):
+                assert device.count("t", where={operator: bound}) == expected.sum(), (operator, bound)
+            found = device.aggregate_arrays("t", "count", where={"gte": bound})
+            assert sum(int(part.columns["count"][0][0]) for part in found.values()) == (column >= bound).sum()
+
+
+def test_buckets_that_cut_blocks_of_decimals_are_those_of_numpy(tmp_path: Path) -> None:
+    random = np.random.default_rng(11)
+    times = NOW_US // HOUR_US * HOUR_US - 40 * DAY_US + np.arange(60_000) * 50_000_000 + random.integers(0, 9, 60_000) * 1000
+    column = np.cumsum(random.integers(-8, 9, 60_000)) / 10
+    with tsengine.open(tmp_path / "db", clock=ManualClock(NOW_US)) as db:
+        device = db.create_device("bench", chunk_limit=None, point_limit=None)
+        device.append_columns("t", times, column)
+        db.seal()
+        for every, width in (("1d", DAY_US), ("1h", HOUR_US), ("7h", 7 * HOUR_US), ("1m", 60_000_000)):
+            part = device.aggregate_arrays("t", ["min", "max", "sum", "count", "first", "last"], every)["t"]
+            edges = np.flatnonzero(np.diff(times // width, prepend=-1))
+            assert part.starts.tolist() == (times[edges] // width * width).tolist()
+            assert part.columns["min"][0].tolist() == np.minimum.reduceat(column, edges).tolist()
+            assert part.columns["max"][0].tolist() == np.maximum.reduceat(column, edges).tolist()
+            assert part.columns["count"][0].tolist() == np.diff(np.append(edges, len(times))).tolist()
+            assert part.columns["sum"][0].tolist() == [math.fsum(values) for values in np.split(column, edges[1:])]
+            assert part.columns["first"][0].tolist() == column[edges].tolist()
+            assert part.columns["last"][0].tolist() == column[np.append(edges[1:], len(times)) - 1].tolist()
+            alone = device.aggregate_arrays("t", ["min", "max", "avg", "count"], every)["t"]
+            assert alone.columns["min"][0].tolist() == part.columns["min"][0].tolist()
+            assert alone.columns["max"][0].tolist() == part.columns["max"][0].tolist()
+            assert (alone.columns["avg"][0] * alone.columns["count"][0]).tolist() == pytest.approx(part.columns["sum"][0].tolist())
+
+
+def test_arrays_of_a_read_stay_what_they_are(tmp_path: Path) -> None:
+    times, column = NOW_US - 60_000 * 1_000_000 + np.arange(60_000) * 1_000_000, np.arange(60_000) / 4
+    with tsengine.open(tmp_path / "db", clock=ManualClock(NOW_US)) as db:
+        device = db.create_device("bench")
+        device.append_columns("t", times, column)
+        db.seal()
+        held = []
+        for start in range(0, 30_000, 1000):
+            found_times, found = device.read("t", int(times[start]))
+            found += 1.0  # it belongs to its reader
+            part = found[10_000:20_000]
+            held.append((start, found_times[5:], part))
+            del found_times, found
+            device.read("t")
+        for start, found_times, part in held:
+            assert (found_times == times[start + 5 :]).all() and (part == column[start + 10_000 : start + 20_000] + 1.0).all()
+
+
+def test_lttb_of_many_points_looks_at_extremes(tmp_path: Path) -> None:
+    from tsengine.downsample import CANDIDATES, lttb, minmax
+
+    random = np.random.default_rng(3)
+    times = NOW_US - 50_000 * 60_000_000 + np.arange(50_000) * 60_000_000
+    column = np.round(np.cumsum(random.normal(0, 1, 50_000)), 2)
+    with tsengine.open(tmp_path / "db", clock=ManualClock(NOW_US)) as db:
+        device = db.create_device("bench")
+        device.append_columns("t", times, column)
+        db.seal()
+        for points in (3, 100, 1000):
+            candidates = np.unique([0, *minmax(times, column, CANDIDATES * points), len(times) - 1])
+            chosen = candidates[lttb(times[candidates], column[candidates], points)]
+            found_times, found = device.downsample("t", points=points)
+            assert found_times.tolist() == times[chosen].tolist() and found.tolist() == column[chosen].tolist()
+
+
+def test_ends_by_insertion_are_found_wherever_they_lie(tmp_path: Path) -> None:
+    with tsengine.open(tmp_path / "db", clock=ManualClock(NOW_US)) as db:
+        device = db.create_device("bench")
+        device.append_many([{"variable": "a", "value": 1, "time": NOW_US - DAY_US}, {"variable": "b", "value": 2, "time": NOW_US - 5}])
+        device.append_many([{"variable": "a", "value": number, "time": NOW_US - number * HOUR_US} for number in range(2, 2000)])
+        db.seal()
+        device.append_many([{"variable": "a", "value": "late", "time": NOW_US - 3 * HOUR_US, "unit": "C"}] * 2)
+        newest, oldest = device.last(by="insert"), device.first(by="insert")
+        assert [(point.variable, point.value, point.unit) for point in newest] == [("a", "late", "C"), ("b", 2, None)]
+        assert [(point.variable, point.value) for point in oldest] == [("a", 1), ("b", 2)]
+        assert newest[0].id == max(point.id for point in device.points("a", limit=None) if point.id is not None)
+        (within,) = device.last("a", NOW_US - 10 * HOUR_US, NOW_US - 4 * HOUR_US, by="insert")
+        assert within.value == 10

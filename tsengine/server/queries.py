@@ -70,6 +70,11 @@ class DataQuery(msgspec.Struct, frozen=True):
         """Whether it asks for more than variables and a range of time."""
         return not (self.groups is None and self.values is None and self.ids is None)
 
+    @property
+    def is_indexed(self) -> bool:
+        """Whether a device's aggregates can answer it: they know nothing of values as text and of ids."""
+        return self.values is None and self.ids is None
+
     def filters(self) -> dict[str, Any]:
         """Return the conditions other than the variables as keyword arguments of a device's reads."""
         return {"start": self.start_us, "end": self.end_us, "groups": self.groups, "values": self.values, "ids": self.ids}

@@ -3,34 +3,30 @@
 from __future__ import annotations
 
 import math
-import operator
+import sys
 from collections.abc import Callable, Iterator
-from itertools import islice
-from typing import Any
 
 import numpy as np
 
 from tsengine.device import Device
+from tsengine.errors import LimitError
 from tsengine.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
+from tsengine.query import Aggregate
 from tsengine.server.dates import DAY_US, iso_ms, to_us
 from tsengine.server.queries import END_QUERIES, DataQuery
 from tsengine.server.wire import BucketRow, js_number
 from tsengine.types import Order, Point, to_datetime
 
-CONDITIONS: dict[str, Callable[[Any, float], bool]] = {
-    "gt": operator.gt,
-    "gte": operator.ge,
-    "lt": operator.lt,
-    "lte": operator.le,
-    "eq": operator.eq,
-    "ne": operator.ne,
-}
 REDUCTIONS: dict[str, Callable[[np.ndarray], float]] = {
     "sum": math.fsum,
     "avg": lambda numbers: math.fsum(numbers) / len(numbers),
     "min": np.min,
     "max": np.max,
 }
+FINITE = {"gte": -sys.float_info.max, "lte": sys.float_info.max}
+"""What makes a value a number here: booleans, text, NaN and infinities are none."""
+
+WIDTHS = {"minute": "1m", "hour": "1h", "day": "1d", "month": "1mo", "quarter": "1q", "year": "1y"}
 WIDTHS_US = {"minute": 60_000_000, "hour": 3_600_000_000, "day": DAY_US}
 MONTHS = {"month": 1, "quarter": 3, "year": 12}
 
@@ -38,7 +34,7 @@ MONTHS = {"month": 1, "quarter": 3, "year": 12}
 def read_rows(device: Device, query: DataQuery) -> list[Point]:
     """Return the points that a query which gives rows selects, in the order of the answer.
 
-    Cost: min, max and conditional look at every point of the range.
+    Cost: as the reads of a device; with values or ids as conditions, min, max, avg, sum and aggregate look at every point of the range.
     """
     if query.query in END_QUERIES:
         return _read_ends(device, query)
@@ -50,11 +46,9 @@ def read_rows(device: Device, query: DataQuery) -> list[Point]:
     if len(sources) * qty > QUERY_ROWS_MAX:
         qty = math.floor(QUERY_ROWS_MAX / len(sources) + 0.5)
     rows: list[Point] = []
+    where = {**FINITE, query.function: query.operand} if query.query == "conditional" else None
     for variables in sources if qty else ():
-        if query.query == "conditional":
-            rows.extend(islice(_meeting(device, query, variables), query.skip, query.skip + qty))
-        else:
-            rows.extend(device.points(variables, limit=qty, skip=query.skip, order=query.order, **query.filters()))
+        rows.extend(device.points(variables, limit=qty, skip=query.skip, order=query.order, where=where, **query.filters()))
     return rows
 
 
@@ -62,8 +56,14 @@ def read_scalar(device: Device, query: DataQuery) -> float | int:
     """Return the number that count, avg or sum asks for; 0 when nothing matches."""
     if query.query == "count":
         return device.count(query.variables, **query.filters())
-    found = [_numbers(device, query, name)[1] for name in query.variables or device.variables()]
-    total, count = math.fsum(map(math.fsum, found)), sum(map(len, found))
+    if query.is_indexed:
+        parts = _aggregates(device, query, query.variables, ["sum", "count"]).values()
+        sums = [float(part.columns["sum"][0][0]) for part in parts]
+        count = sum(int(part.columns["count"][0][0]) for part in parts)
+    else:
+        found = [_numbers(device, query, name)[1] for name in query.variables or device.variables()]
+        sums, count = list(map(math.fsum, found)), sum(map(len, found))
+    total = math.fsum(sums)
     if query.query == "avg":
         total = total / count if count else 0.0
     return js_number(total) or 0
@@ -71,16 +71,35 @@ def read_scalar(device: Device, query: DataQuery) -> float | int:
 
 def read_buckets(device: Device, query: DataQuery) -> list[BucketRow]:
     """Return one row for each calendar bucket and variable that holds numbers, by time."""
-    rows: list[tuple[int, BucketRow]] = []
-    reduce = REDUCTIONS[query.function]
+    found: list[tuple[int, float, str]] = []
     for name in query.variables or device.variables():
-        times, values = _numbers(device, query, name)
-        starts, first = np.unique(bucket_starts(times, query.interval), return_index=True)
-        for start_us, numbers in zip(starts.tolist(), np.split(values, first[1:]), strict=False):
-            rows.append((start_us, BucketRow(iso_ms(to_datetime(start_us)), js_number(float(reduce(numbers))) or 0, name)))
-    rows.sort(key=lambda row: row[0], reverse=query.order == "desc")
+        found.extend((start_us, value, name) for start_us, value in _buckets(device, query, name))
+    found.sort(key=lambda row: row[0], reverse=query.order == "desc")
     end = QUERY_ROWS_MAX if query.qty is None else query.qty
-    return [row for _, row in rows[query.skip : query.skip + end]]
+    page = found[query.skip : query.skip + end]
+    return [BucketRow(iso_ms(to_datetime(start_us)), js_number(float(value)) or 0, name) for start_us, value, name in page]
+
+
+def _buckets(device: Device, query: DataQuery, name: str) -> list[tuple[int, float]]:
+    """Return (start, result) of each bucket of a variable."""
+    if query.is_indexed:
+        try:
+            part = _aggregates(device, query, [name], [query.function], WIDTHS[query.interval]).get(name)
+        except LimitError:  # too many buckets to lay them out, but most of them may be empty
+            pass
+        else:
+            return [] if part is None else list(zip(part.starts.tolist(), part.columns[query.function][0].tolist(), strict=True))
+    reduce = REDUCTIONS[query.function]
+    times, values = _numbers(device, query, name)
+    starts, first = np.unique(bucket_starts(times, query.interval), return_index=True)
+    return [(start_us, float(reduce(part))) for start_us, part in zip(starts.tolist(), np.split(values, first[1:]), strict=False)]
+
+
+def _aggregates(
+    device: Device, query: DataQuery, names: list[str] | None, functions: list[str], every: str | None = None
+) -> dict[str, Aggregate]:
+    """Return aggregates of the numbers of an indexed query."""
+    return device.aggregate_arrays(names, functions, every, query.start_us, query.end_us, where=FINITE, groups=query.groups, booleans=False)
 
 
 def is_number(value: object) -> bool:
@@ -104,6 +123,14 @@ def _read_ends(device: Device, query: DataQuery) -> list[Point]:
 
 def _read_extreme(device: Device, query: DataQuery, name: str) -> Point | None:
     """Return the point with the smallest or largest number, the earliest of equals."""
+    if query.is_indexed:
+        part = _aggregates(device, query, [name], [query.query]).get(name)
+        if part is None:
+            return None
+        where = {"eq": part.columns[query.query][0][0].item()}
+        if points := device.points([name], limit=1, order="asc", where=where, **query.filters()):
+            return points[0]
+        # An integer beyond 2^53 among floats, which no float equals.
     times, values = _numbers(device, query, name)
     if not len(times):
         return None
@@ -116,7 +143,7 @@ def _read_extreme(device: Device, query: DataQuery, name: str) -> Point | None:
 def _numbers(device: Device, query: DataQuery, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return (times, values) of a variable's finite numbers that match a query, ascending, int64 microseconds and float64.
 
-    Booleans and text are no numbers here, which is why this reads values and does not ask the device for aggregates.
+    Booleans and text are no numbers here.
     """
     if query.has_conditions:
         points = [point for point in _matching(device, query, [name], "asc") if is_number(point.value)]
@@ -147,10 +174,3 @@ def _matching(device: Device, query: DataQuery, variables: list[str] | None, ord
         else:
             filters[edge] = last_us
             skip = sum(1 for point in page if point.time == page[-1].time)
-
-
-def _meeting(device: Device, query: DataQuery, variables: list[str] | None) -> Iterator[Point]:
-    meets = CONDITIONS[query.function]
-    for point in _matching(device, query, variables, query.order):
-        if is_number(point.value) and meets(point.value, query.operand):
-            yield point

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
 import msgspec
@@ -436,10 +438,19 @@ def _key(number: int) -> bytes:
     return number.to_bytes(4, "big")
 
 
+def _plain_sha256() -> Any:
+    """Return Python's own SHA-256 where it has one: hashlib loads OpenSSL, which takes as long as opening a store."""
+    for name in ("_sha2", "_sha256"):  # since Python 3.12, and before
+        with suppress(ImportError):
+            return import_module(name).sha256
+    return import_module("hashlib").sha256
+
+
+sha256 = _plain_sha256()
+
+
 def _digest(text: str) -> bytes:
     """Return the key of a text of any length."""
-    from hashlib import sha256  # loads OpenSSL
-
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 

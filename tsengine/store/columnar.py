@@ -21,14 +21,15 @@ Readers take no lock at all.
 
 from __future__ import annotations
 
-import logging
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from tsengine.core import batch
 from tsengine.core.calendar import TIMES, start_of
@@ -40,12 +41,11 @@ from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
 from tsengine.errors import BusyError, CorruptionError, StorageError, StorageFullError, TsengineError
+from tsengine.notices import logger
 from tsengine.store.environment import make_folder
 from tsengine.store.manifest import Manifest, SegmentEntry, Tombstone, entry_of
 from tsengine.store.period import chunk_bounds
 from tsengine.types import DeviceInfo
-
-logger = logging.getLogger(__name__)
 
 SUFFIX, TEMPORARY_SUFFIX = ".seg", ".seg.tmp"
 OWN_NAME = re.compile(r"[0-9a-f]{16}\.seg(\.tmp)?")
@@ -82,14 +82,14 @@ class LiveSegment:
         return self._segment
 
 
-class Table(NamedTuple):
+class Table(msgspec.Struct, frozen=True):
     """A memtable, and the sequence that the next point of each device in it gets."""
 
     memtable: Memtable
     next_sequences: dict[int, int]
 
 
-class View(NamedTuple):
+class View(msgspec.Struct, frozen=True):
     """What a reader sees: live segments, frozen memtables from old to new, the active one, and tombstones by device."""
 
     segments: tuple[LiveSegment, ...]
@@ -98,7 +98,7 @@ class View(NamedTuple):
     tombstones: dict[int, tuple[Tombstone, ...]]
 
 
-class Known(NamedTuple):
+class Known(msgspec.Struct, frozen=True):
     """What the live segments hold of a device; good as long as they are the same."""
 
     live: tuple[LiveSegment, ...]
@@ -110,7 +110,7 @@ def new_table() -> Table:
     return Table(Memtable(), {})
 
 
-class Snapshot(NamedTuple):
+class Snapshot(msgspec.Struct, frozen=True):
     """The points of a device at one moment: every read of one question uses the same."""
 
     device: int
@@ -217,7 +217,8 @@ class ColumnarStore:
         if seq <= self._replayed_until:
             return
         with self._lock:  # a memtable must not be frozen between being picked and taking the batch
-            memtable, next_sequences = self._view.active
+            active = self._view.active
+            memtable, next_sequences = active.memtable, active.next_sequences
             points = memtable.apply(record, seq)
             next_sequences[batch.device_of(record)] = batch.first_sequence_of(record) + points
         if memtable.size_bytes > self._table_bytes_max:
@@ -243,7 +244,8 @@ class ColumnarStore:
                 return
             self.manifest.commit(remove=[segment.entry.id for segment in dead], tombstones_add=[tombstone] if is_needed else ())
             with self._lock:
-                self._view = self._view._replace(
+                self._view = msgspec.structs.replace(
+                    self._view,
                     segments=tuple(segment for segment in view.segments if segment not in dead),
                     tombstones={**view.tombstones, device: (*known, tombstone)} if is_needed else view.tombstones,
                 )
@@ -256,7 +258,7 @@ class ColumnarStore:
             if table.memtable.point_count == 0:
                 return
             table.memtable.freeze()
-            self._view = self._view._replace(frozen=(*self._view.frozen, table), active=new_table())
+            self._view = msgspec.structs.replace(self._view, frozen=(*self._view.frozen, table), active=new_table())
         self._on_frozen()
 
     def has_room(self) -> bool:
@@ -307,7 +309,9 @@ class ColumnarStore:
                     with self._room:
                         self._seal_error = None
                         self.seal_count += 1
-                        self._view = self._view._replace(segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:])
+                        self._view = msgspec.structs.replace(
+                            self._view, segments=self._view.segments + tuple(added), frozen=self._view.frozen[1:]
+                        )
                         self._room.notify_all()
             except Exception as error:
                 with self._room:
@@ -345,7 +349,7 @@ class ColumnarStore:
         with self._changes:
             self._commit(added, next_sequences=following)
             with self._lock:
-                self._view = self._view._replace(segments=self._view.segments + tuple(added))
+                self._view = msgspec.structs.replace(self._view, segments=self._view.segments + tuple(added))
 
     def _commit(self, added: list[LiveSegment], **changes: Any) -> None:
         """Commit new segments with other changes; see `Manifest.commit`."""
@@ -403,7 +407,7 @@ class ColumnarStore:
                 tombstones = {device: known for device, known in kept.items() if known}
             segments = (*(segment for segment in view.segments if segment not in gone), *added)
             with self._lock:
-                self._view = self._view._replace(segments=segments, tombstones=tombstones)
+                self._view = msgspec.structs.replace(self._view, segments=segments, tombstones=tombstones)
         return True
 
     @contextmanager
@@ -420,7 +424,7 @@ class ColumnarStore:
                 raise
             for live in damaged:
                 live.damage = error
-            logger.error("%s", error)
+            logger(__name__).error("%s", error)
 
     def _write(
         self, work: Callable[[MakeWriter], list[SegmentWriter]], first_log_seq: int, last_log_seq: int, tier: int
@@ -484,7 +488,7 @@ class ColumnarStore:
             try:
                 remove_file(segment.path)
             except StorageError as error:  # only space is lost: the next open removes what the manifest does not list
-                logger.warning("segment file stays behind: %s", error)
+                logger(__name__).warning("segment file stays behind: %s", error)
 
     # --- reads -------------------------------------------------------------------------------------------------------
 
@@ -634,4 +638,4 @@ def abandon(writer: SegmentWriter) -> None:
     try:
         writer.abort()
     except StorageError as error:
-        logger.warning("unfinished segment stays behind: %s", error)
+        logger(__name__).warning("unfinished segment stays behind: %s", error)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core.store.merge import dead_points, merge
@@ -84,8 +85,7 @@ class Cut:
         return self._kept_from[device], hidden_in(segment.last_log_seq, self._tombstones.get(device, ()))
 
 
-@dataclass
-class Work:
+class Work(msgspec.Struct):
     """How far a merge is, or what all of them did."""
 
     points: int = 0
@@ -98,7 +98,6 @@ class Work:
         self.bytes_written += bytes_written
 
 
-@dataclass
 class Merge(Work):
     """A merge that runs."""
 

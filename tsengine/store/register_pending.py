@@ -11,7 +11,9 @@ from __future__ import annotations
 import threading
 from bisect import bisect_right
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters
 from tsengine.core import batch
@@ -25,7 +27,7 @@ RegisterCommand = EditRegisters | DeleteRegisters | EmptyRegisters | DeleteDevic
 _CHANGE_BYTES, _REGISTER_BYTES = 400, 200
 
 
-class Found(NamedTuple):
+class Found(msgspec.Struct, frozen=True):
     """What waiting changes say of one register.
 
     Attributes:

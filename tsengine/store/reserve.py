@@ -7,15 +7,13 @@ register changes, takes a share when it meets a full disk; made whole again by t
 from __future__ import annotations
 
 import errno
-import logging
 import os
 import threading
 import time
 from pathlib import Path
 
 from tsengine.errors import StorageFullError
-
-logger = logging.getLogger(__name__)
+from tsengine.notices import logger
 
 SHARE_BYTES = 1 << 20
 """A delete writes one small frame and some ten pages of LMDB; register changes that wait are about as much at most."""
@@ -49,7 +47,7 @@ class Reserve:
                 os.truncate(self._path, size_bytes - min(size_bytes, SHARE_BYTES))
             except OSError:
                 return False
-            logger.warning("the disk is full: a share of %s was given up to go on with what frees space", self._path)
+            logger(__name__).warning("the disk is full: a share of %s was given up to go on with what frees space", self._path)
             return True
 
     def _size_bytes(self) -> int:
@@ -94,7 +92,7 @@ class Reserve:
                 finally:
                     os.close(fd)
             except OSError as error:  # the store works without it
-                logger.warning("no space is kept for deletes: %s", error)
+                logger(__name__).warning("no space is kept for deletes: %s", error)
             return True
 
     def keep(self) -> None:
