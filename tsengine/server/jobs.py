@@ -105,7 +105,8 @@ class Jobs:
         with self._adding:
             if len(self._queue) >= JOBS_WAITING:
                 raise Refusal(429, f"{JOBS_WAITING} jobs wait already; try again later", retry_after_s=BUSY_RETRY_S)
-            self._folder.mkdir(mode=0o700, exist_ok=True)
+            with told("create", self._folder):
+                self._folder.mkdir(mode=0o700, exist_ok=True)
             try:
                 if job.type == "restore":
                     self._files.link(job.file_address, self._source(job))

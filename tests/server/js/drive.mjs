@@ -5,9 +5,9 @@
 
 import assert from "node:assert/strict";
 import { createHash, randomBytes } from "node:crypto";
-import sdk from "@tago-io/sdk";
+import * as sdk from "@tago-io/sdk";
 
-const { Account, Authorization, Device, Network, Resources } = sdk;
+const { Account, Authorization, Device, Network, Resources } = sdk.default ?? sdk; // CommonJS until 12.1, then an ES module
 const [url, account = "none"] = process.argv.slice(2);
 const region = { api: url, sse: `${url}/events` };
 const resources = new Resources({ token: account, region });
