@@ -31,6 +31,9 @@ from tsengine.core.calendar import PERIODS
 from tsengine.errors import CorruptionError, LimitError
 from tsengine.rows import Row
 
+cdef enum:
+    RELEASE_BYTES = 64 << 10        # records above it are checked without the GIL: that takes longer than a thread's turn
+
 cdef int64_t[COLUMN_COUNT] CELL_BYTES
 CELL_BYTES[:] = [8, 4, 1, 8, 4, 16, 16, 4]
 
@@ -131,8 +134,12 @@ cdef int batch_open(const uint8_t* data, int64_t size, BatchView* view) except -
         CorruptionError: a bound, a string number or a kind is wrong.
     """
     cdef const char* fault
-    with nogil:
+    # Letting go of the GIL for a small record costs a wake-up of whoever waits for it, and then up to 5 ms until it comes back.
+    if size < RELEASE_BYTES:
         fault = find_fault(data, size, view)
+    else:
+        with nogil:
+            fault = find_fault(data, size, view)
     if fault != NULL:
         raise CorruptionError("batch", expected="a points record", found=f"wrong {fault.decode()}")
     return 0
