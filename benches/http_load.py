@@ -340,6 +340,17 @@ def bench(seconds: int, only: str) -> None:
             server.stop()
 
 
+def ask(connection: socket.socket, head: bytes) -> None:
+    """Send a GET of /health and read its answer, which may come in pieces."""
+    connection.sendall(head)
+    answer = b""
+    while not answer.endswith(b'"ok"}'):
+        piece = connection.recv(4096)
+        assert piece, "an open connection was closed"
+        answer += piece
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+
+
 def soak(minutes: float, idle: int) -> None:
     """Hold idle connections open, post over some more, and print the server's memory."""
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
@@ -357,8 +368,7 @@ def soak(minutes: float, idle: int) -> None:
         open_ones = []
         for _ in range(idle):
             connection = socket.create_connection((server.host, int(server.port)))
-            connection.sendall(head)
-            assert connection.recv(4096).startswith(b"HTTP/1.1 200")
+            ask(connection, head)
             open_ones.append(connection)
         after = server.resident_bytes()
         print(f"{idle} connections: {(after - before) / max(idle, 1):,.0f} bytes each, RSS {before >> 20} -> {after >> 20} MiB", flush=True)
@@ -366,8 +376,7 @@ def soak(minutes: float, idle: int) -> None:
         while time.monotonic() < until:
             stored += load(server.url + row.path, script, 1, min(30, 1 + int(until - time.monotonic()))).answers
             for connection in open_ones:
-                connection.sendall(head)
-                assert connection.recv(4096).startswith(b"HTTP/1.1 200"), "an open connection was closed"
+                ask(connection, head)
             print(f"{stored:,} requests, RSS {server.resident_bytes() >> 20} MiB", flush=True)
         for connection in open_ones:
             connection.close()

@@ -25,6 +25,7 @@ cdef class StringTable:
     cdef list texts                         # entry number -> str, filled when first asked for
 
     cdef int64_t add(self, const char* data, uint32_t size) except -1 nogil
+    cdef int64_t add_again(self, const char* data, uint32_t size, uint32_t likely) except -1 nogil
     cdef int64_t borrow(self, const char* data, uint32_t size) except -1 nogil
     cdef str text(self, uint32_t number)
     cdef void clear(self) noexcept

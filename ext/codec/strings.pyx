@@ -115,6 +115,12 @@ cdef class StringTable:
         self.slots[slot] = self.count
         return self.count - 1
 
+    cdef int64_t add_again(self, const char* data, uint32_t size, uint32_t likely) except -1 nogil:
+        """As `add`; `likely` is the number that it probably has, such as that of the point before: comparing is cheaper than hashing."""
+        if likely < self.count and self.entries[likely].size == size and memcmp(self.entries[likely].data, data, size) == 0:
+            return likely
+        return self.add(data, size)
+
     cdef int64_t borrow(self, const char* data, uint32_t size) except -1 nogil:
         """Append a string without copying its bytes or looking for an equal one; they must outlive the table."""
         self._append(data, size, 0)

@@ -92,7 +92,7 @@ cdef int put_variable(BatchBuilder builder, object variable, uint32_t i) except 
             raise invalid(i, f"variable {variable!r} must not contain any of * ? ! < > . - = $ nor a space")
         lowered[at if at < VARIABLE_CHARS else 0] = <char> letter
     if PyUnicode_GET_LENGTH(variable) == size:          # ASCII
-        builder.variable[i] = <uint32_t> builder.strings.add(lowered, <uint32_t> size)
+        builder.variable[i] = <uint32_t> builder.strings.add_again(lowered, <uint32_t> size, builder.variable[i - 1] if i else 0)
     else:
         variable = (<str> variable).lower()
         if len(<str> variable) > VARIABLE_CHARS:
@@ -151,7 +151,7 @@ cdef uint32_t put_unit(BatchBuilder builder, object unit, uint32_t i) except? 42
     if PyUnicode_GET_LENGTH(unit) > UNIT_CHARS:
         raise invalid(i, f"unit must have at most {UNIT_CHARS} characters")
     text = utf8_of(<str> unit, &size, i, "unit")
-    return <uint32_t> builder.strings.add(text, <uint32_t> size) + 1
+    return <uint32_t> builder.strings.add_again(text, <uint32_t> size, builder.unit[i - 1] - 1 if i else 0) + 1
 
 
 cdef int put_group(BatchBuilder builder, object group, uint32_t i) except -1:

@@ -156,7 +156,7 @@ class Connection(HttpToolsProtocol):
     def _refuse(self, refusal: Refusal, *, is_final: bool = True) -> None:
         """Answer and close, whatever else is on its way."""
         self.transport.write(rendered(failure(refusal), self.server_state.default_headers, new_request_id(), False))
-        if is_final:
+        if is_final or not self.transport.can_write_eof():  # TLS cannot
             self.transport.close()
         else:
             self.transport.write_eof()
