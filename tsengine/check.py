@@ -6,6 +6,7 @@ reads the pages of the LMDB files before it trusts LMDB with them, and finds all
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -114,6 +115,12 @@ def refuse_unfinished(path: Path) -> None:
             file = path / name / "data.mdb"
             if not file.exists():
                 raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
+
+
+def refuse_missing_log(folder: str | os.PathLike[str], catalog: Catalog) -> None:
+    """Raise CorruptionError if a store kept its log in files and none is left: what was acknowledged last may be lost."""
+    if catalog.has_log_files and not (os.path.isdir(folder) and list_files(os.fspath(folder), LOG_SUFFIX)):
+        raise CorruptionError("log", file=os.fspath(folder), expected="the files of the log", found="none")
 
 
 def check_closed(path: Path, progress: Progress | None = None) -> Report:
@@ -231,6 +238,11 @@ def check_log(path: Path, stores: Stores, report: Report) -> None:
     folder = path / "wal"
     files = list_files(str(folder), LOG_SUFFIX) if folder.is_dir() else []
     if not files:
+        if stores.catalog is not None:
+            try:
+                refuse_missing_log(folder, stores.catalog)
+            except CorruptionError as error:
+                report.problems.append(text_of(error))
         return
     applied = min(stores.applied) if None not in stores else files[0][0] - 1
 

@@ -17,12 +17,12 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
-from tsengine.check import Report, check_store, refuse_unfinished
+from tsengine.check import Report, check_store, refuse_missing_log, refuse_unfinished
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError
@@ -118,8 +118,13 @@ class Engine(Writes):
             self.newest = Newest()
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
+            if isinstance(self.log, LocalLog):
+                refuse_missing_log(self.log.folder, self.catalog)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
+            if isinstance(self.log, LocalLog) and durability != "memory" and not self.catalog.has_log_files:
+                with suppress(StorageFullError):  # the next open does it
+                    self.catalog.note_log_files(True)
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
         self._compaction = Compaction(

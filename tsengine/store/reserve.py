@@ -13,6 +13,7 @@ import threading
 import time
 from pathlib import Path
 
+from tsengine.core.os.file import sync_folder
 from tsengine.errors import StorageFullError
 
 logger = logging.getLogger(__name__)
@@ -35,6 +36,7 @@ class Reserve:
         self._folder = str(path.parent)
         self._next_look_s = 0.0
         self._lock = threading.Lock()
+        self.is_given_up = False  # so what is left of its space is for what frees more, not for the next points
         self.refill()
 
     def release(self) -> bool:
@@ -42,8 +44,12 @@ class Reserve:
         with self._lock:
             try:
                 self._path.unlink()
-            except OSError:
+                sync_folder(self._folder)  # ext4 gives the blocks to others only when its journal has committed that they are free
+            except FileNotFoundError:
                 return False
+            except OSError as error:
+                logger.warning("the reserve could not be given up: %s", error)
+            self.is_given_up = True
             logger.warning("the disk is full: %s was given up to go on with what frees space", self._path)
             return True
 
@@ -72,6 +78,7 @@ class Reserve:
         with self._lock:
             try:
                 if self._path.stat().st_size == RESERVE_BYTES:
+                    self.is_given_up = False
                     return
             except OSError:
                 pass
@@ -83,5 +90,6 @@ class Reserve:
                         os.posix_fallocate(fd, 0, RESERVE_BYTES)
                     finally:
                         os.close(fd)
+                    self.is_given_up = False
             except OSError as error:  # the store works without it
                 logger.warning("no space is kept for deletes: %s", error)
