@@ -95,7 +95,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.store": "",
-        "tsengine.store.environment": "",
+        "tsengine.store.environment": "tsengine.store.pages",
         "tsengine.store.lockfile": "",
         "tsengine.store.pages": "",
         "tsengine.store.reserve": "",
