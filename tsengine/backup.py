@@ -1,9 +1,9 @@
 """A consistent copy of an open store.
 
 The three LMDB environments are copied first, each with the log sequence it has applied, then the log from the oldest of those
-sequences on; seals, merges and trims wait for that, writes and reads do not. Then, with nothing waiting, the sealed segments
-that the copied manifest lists: files that a merge or a delete removes meanwhile are kept until they are copied. Opening the copy
-replays the log into whatever lags behind, as after a crash.
+sequences up to the manifest's copy; trims wait for that, writes and reads do not. So each device is there as it was at one
+moment. Then, with nothing waiting, the sealed segments that the copied manifest lists: files that a merge or a delete removes
+meanwhile are kept until they are copied. Opening the copy replays the log into whatever lags behind, as after a crash.
 
 Until everything is there and synced, a file in the copy says that it is unfinished, and `tsengine.open` refuses it.
 """
@@ -11,6 +11,7 @@ Until everything is there and synced, a file in the copy says that it is unfinis
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,14 +27,21 @@ from tsengine.store.unfinished import UNFINISHED_NAME
 if TYPE_CHECKING:
     from tsengine.engine import Engine
 
+logger = logging.getLogger(__name__)
+
 MARK = "a backup into this folder was interrupted; remove the folder and make another backup"
 
 
 def write_backup(engine: Engine, target: Path, progress: Progress | None = None) -> None:
     """Copy a store to a new or empty folder; see Engine.backup."""
-    if target.exists() and any(target.iterdir()):
-        raise InputError(f"the folder {target} is not empty; give a new one")
-    make_folder(target)
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise InputError(f"the folder {target} is not empty; give a new one")
+        make_folder(target)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise as_storage_error(target, error) from error
     mark = target / UNFINISHED_NAME
     try:
         write_mark(mark, MARK)
@@ -45,18 +53,26 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
                 applied = (engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
                 engine.catalog.copy(target / "catalog")
                 engine.registers.copy(target / "registers")
-                engine.columnar.manifest.copy(target / "manifest")
-                copy_log(engine, target / "wal", applied)
+                with engine.columnar.holding_changes():
+                    # A bulk load is in the manifest, not in the log: what its device logs afterwards must not be copied without it.
+                    engine.columnar.manifest.copy(target / "manifest")
+                    until = engine.log.durable_seq
+                copy_log(engine, target / "wal", applied, until)
             copy_segments(engine, target, progress)
         sync_folder(target)
         remove_file(mark)
         sync_folder(target)
     except BaseException as error:
         remove_copy(target)
-        if not isinstance(error, OSError) or isinstance(error, StorageError):
-            raise
-        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
-        raise kind(error.errno, f"the backup to {target} is not made: {error.strerror}") from error
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise as_storage_error(target, error) from error
+        raise
+
+
+def as_storage_error(target: Path, error: OSError) -> StorageError:
+    """Return an error of the system as one of ours."""
+    kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
+    return kind(error.errno, f"the backup to {target} is not made: {error.strerror}")
 
 
 def write_mark(mark: Path, text: str) -> None:
@@ -75,8 +91,11 @@ def remove_copy(target: Path) -> None:
     parts = ("catalog", "registers", "manifest", "wal", "segments")
     for part in parts:
         shutil.rmtree(target / part, ignore_errors=True)
-    if not any((target / part).exists() for part in parts):
-        (target / UNFINISHED_NAME).unlink(missing_ok=True)
+    try:
+        if not any((target / part).exists() for part in parts):
+            (target / UNFINISHED_NAME).unlink(missing_ok=True)
+    except OSError as error:  # a disk that fails altogether; what it holds may not be told
+        logger.warning("what was written of the backup stays in %s: %s", target, error)
 
 
 def copy_segments(engine: Engine, target: Path, progress: Progress | None) -> None:
@@ -111,13 +130,15 @@ def listed_in(folder: Path) -> list[SegmentEntry]:
         manifest.close()
 
 
-def copy_log(engine: Engine, folder: Path, applied: tuple[int, int, int]) -> None:
-    """Write the records that some copied store lacks into a log of its own, under the same sequences."""
+def copy_log(engine: Engine, folder: Path, applied: tuple[int, int, int], until: int) -> None:
+    """Write the records up to a sequence that some copied store lacks into a log of its own, under the same sequences."""
     log = LocalLog(folder)
     try:
         log.start(min(applied), lambda first_seq, records: None, newest=min(applied))
         seq = 0
-        for _, record in engine.log.read(min(applied) + 1):
+        for known, record in engine.log.read(min(applied) + 1):
+            if known > until:
+                break
             seq = log.append(record)
         if seq:
             log.wait(seq)

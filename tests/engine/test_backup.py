@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -165,3 +168,44 @@ def test_a_full_disk_leaves_no_half_backup(tmp_path: Path, small_disk: Path) -> 
         assert list((small_disk / "backup").iterdir()) == []
         assert columns.count("noise") == 300_000
         columns.append("more", 1.0)
+
+
+def test_a_backup_to_a_disk_that_fails_altogether_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be told of such a disk, not even whether a file is there (met in a power cut)."""
+    target = tmp_path / "copy"
+    stat = Path.stat
+
+    def fail(path: Path, **options: bool) -> object:
+        if target in path.parents:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return stat(path, **options)
+
+    with tsengine.open(tmp_path / "data") as db:
+        fill(db)
+        monkeypatch.setattr(Path, "stat", fail)
+        with pytest.raises(StorageError, match="Input/output error"):
+            db.backup(target)
+        monkeypatch.undo()
+        with pytest.raises(StorageError):
+            tsengine.open(target)
+        shutil.rmtree(target)
+        db.backup(target)
+    assert check_folder(target).problems == []
+
+
+def test_a_write_behind_a_bulk_load_is_not_copied_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load is committed after the manifest was copied, and a write of the same device is logged before the log is."""
+    with tsengine.open(tmp_path / "data") as db:
+        columns, registers = fill(db)
+        copy = backup_module.copy_log
+
+        def copy_late(*arguments: Any) -> None:
+            columns.append_columns("load", T0 + np.arange(300_000), np.arange(300_000))
+            columns.append("behind", 1.0)
+            copy(*arguments)
+
+        monkeypatch.setattr(backup_module, "copy_log", copy_late)
+        db.backup(tmp_path / "backup")
+    with tsengine.open(tmp_path / "backup") as db:
+        assert (db.device(columns.id).count("load"), db.device(columns.id).count("behind")) == (0, 0)
+        assert (db.device(columns.id).count("old"), db.device(registers.id).count("old")) == (6_000, 500)

@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -68,7 +68,7 @@ DEVICES_KNOWN_MAX = 4_096
 
 
 class LiveSegment:
-    """A segment of the manifest, opened when it is first read."""
+    """A segment of the manifest, opened when it is first read, or when its file is removed: who has it in a view may still read it."""
 
     def __init__(self, entry: SegmentEntry, path: Path) -> None:
         self.entry = entry
@@ -77,9 +77,21 @@ class LiveSegment:
         self._segment: Segment | None = None
 
     def open(self) -> Segment:
-        if self._segment is None:
-            self._segment = Segment(self.path, self.entry.id, self.entry.last_log_seq)
-        return self._segment
+        segment = self._segment
+        if segment is None:
+            try:
+                segment = Segment(self.path, self.entry.id, self.entry.last_log_seq)
+            except StorageError:
+                segment = self._segment  # opened meanwhile by who removed the file
+                if segment is None:
+                    raise
+                return segment
+            entry = self.entry
+            found = entry_of(segment, entry.id, entry.first_log_seq, entry.last_log_seq, entry.tier)
+            if found != entry:  # whole, but another's: its points would be looked for elsewhere
+                raise CorruptionError("segment", file=str(self.path), expected=f"as in the manifest, {entry}", found=str(found))
+            self._segment = segment
+        return segment
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -465,6 +477,10 @@ class ColumnarStore:
         known = ((device, self._device_of(device)) for device in devices)
         return {device: info.chunk_period for device, info in known if info is not None}
 
+    def holding_changes(self) -> AbstractContextManager[Any]:
+        """Return the lock that keeps the manifest from changing while it is held; loads, seals, merges and deletes wait."""
+        return self._changes
+
     @contextmanager
     def keeping_files(self) -> Iterator[None]:
         """Leave the files of segments that are removed meanwhile where they are until the end, for who reads them; one at a time."""
@@ -485,6 +501,8 @@ class ColumnarStore:
                 self._kept.extend(segments)
                 return
         for segment in segments:
+            with suppress(TsengineError):  # nobody can read it, then
+                segment.open()
             try:
                 remove_file(segment.path)
             except StorageError as error:  # only space is lost: the next open removes what the manifest does not list

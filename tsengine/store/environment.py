@@ -17,6 +17,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -25,14 +26,18 @@ import msgspec
 
 from tsengine.core.os.file import sync_folder
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
+from tsengine.store.pages import check_length
 
 # Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
 # growth, and a growth costs no more than waiting for the open reads and replacing a mapping.
 MAP_BYTES = 256 << 20
 # A commit hands the kernel at most 64 pages at a time, so a write that came up short leaves less room than this.
 _PROBE_BYTES = 1 << 20
-# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file.
+# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file, as its head is twice. LMDB takes
+# the length that it finds for the number of slots.
 MAX_READERS = 512
+_LOCK_SLOT_BYTES = 64
+_LOCK_HEADER_BYTES = 2 * _LOCK_SLOT_BYTES
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
@@ -89,6 +94,8 @@ class Environment:
         self._staged_applied = 0  # what the running write transaction puts; counts once that is committed
         try:
             make_folder(self.path)
+            check_length(Path(self.file))
+            self._allocate_lock(max_readers)
             self._env = lmdb.open(
                 str(self.path),
                 map_size=map_bytes,
@@ -100,6 +107,8 @@ class Environment:
             )
         except lmdb.Error as error:
             raise self._translated(error) from error
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"cannot open {self.path}: {error.strerror}; check the folder's owner and permissions") from error
         try:
@@ -111,6 +120,18 @@ class Environment:
         except BaseException:
             self._env.close()
             raise
+
+    def _allocate_lock(self, max_readers: int) -> None:
+        """Give the lock file its space. LMDB makes it sparse and writes through a mapping, which is a SIGBUS on a full disk."""
+        file = self.path / "lock.mdb"
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, _LOCK_HEADER_BYTES + max_readers * _LOCK_SLOT_BYTES)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _os_error(f"cannot make the lock file {file}", error) from error
 
     def _open_database(self, name: str, options: Mapping[str, Any]) -> Any:
         """Open one database, growing the map if making it does not fit."""
@@ -248,6 +269,8 @@ class Environment:
             fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError as error:
             raise InputError(f"{file} exists already; give an empty folder") from error
+        except StorageError:
+            raise
         except OSError as error:
             raise _os_error(f"cannot write the copy {file}", error) from error
         try:
@@ -255,13 +278,11 @@ class Environment:
             self.read(lambda txn: self._env.copyfd(fd, compact=False))
             os.fsync(fd)
             sync_folder(target)
-        except OSError as error:
-            file.unlink()
-            if isinstance(error, TsengineError):
-                raise
-            raise _os_error(f"cannot write the copy {file}", error) from error
-        except BaseException:
-            file.unlink()
+        except BaseException as error:
+            with suppress(OSError):  # a disk that fails altogether; the error that came first is told
+                file.unlink()
+            if isinstance(error, OSError) and not isinstance(error, TsengineError):
+                raise _os_error(f"cannot write the copy {file}", error) from error
             raise
         finally:
             os.close(fd)

@@ -27,3 +27,9 @@ def refuse_unfinished(path: Path) -> None:
             file = path / name / "data.mdb"
             if not file.exists():
                 raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
+
+
+def refuse_missing_log(folder: Path, has_log_files: bool) -> None:
+    """Raise CorruptionError if a store kept its log in files and none is left: what was acknowledged last may be lost."""
+    if has_log_files and not (folder.is_dir() and list_files(str(folder), LOG_SUFFIX)):
+        raise CorruptionError("log", file=str(folder), expected="the files of the log", found="none")
