@@ -141,6 +141,7 @@ class Listener:
             token = engine.find_authorization_hash(bytes.fromhex(user + secret))
         if token is None:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, "Authorization denied")
+        self.service.gate.note_use(token)
         if token.device == NO_DEVICE:
             return token, None
         info = engine.info_of(token.device)  # newer than a state for writing, which is forgotten after watchers were told
