@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
@@ -545,3 +547,31 @@ def test_the_use_of_a_token_is_noted(server: MqttServer, device: Made) -> None:
     with server.client() as client:
         client.connect(device.token)
         assert last_used() is not None
+
+
+def test_acknowledgements_arrive_though_the_client_still_sends(server: MqttServer, device: Made) -> None:
+    """The server ends a connection whose bytes it has not read; what it said before must not be lost by that."""
+    with server.client() as client:
+        client.connect(device.token)
+        sound = [publish_packet("a", point(number), number) for number in range(1, 51)]
+        behind = [publish_packet("a", b"x" * 1_000, number) for number in range(100, 6_100)]
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                client.send(*sound, publish_packet("a", b'[{"variable":"a b"}]', 51), *behind)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert [client.receive() for _ in range(51)] == [*(puback(number) for number in range(1, 51)), None]
+        client.socket.shutdown(socket.SHUT_RDWR)
+        sender.join()
+
+
+def test_reasons_are_left_out_if_they_are_not_wanted_or_too_long(server: MqttServer, device: Made) -> None:
+    wishes = {Property.REQUEST_PROBLEM_INFORMATION: 0}, {Property.MAXIMUM_PACKET_SIZE: 20}
+    for wish in wishes:
+        with server.client() as client:
+            client.connect(device.token, level=V5, properties=packet.write_properties(wish))
+            client.send(publish_packet("a", b'[{"variable":"a b"}]', 1, level=V5), b"\xf0\x00")
+            assert client.receive() == (0x40, b"\0\1\x99\0")
+            assert_ended(client, V5, Reason.PROTOCOL_ERROR)

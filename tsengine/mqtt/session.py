@@ -73,6 +73,7 @@ class Session(Connection):
         "_tip",
         "_topic",
         "_unacknowledged",
+        "_wants_reasons",
         "_will",
         "client_id",
         "level",
@@ -99,6 +100,7 @@ class Session(Connection):
         self._last_id = 0
         self._receive_maximum = UNACKNOWLEDGED_MAX
         self._peer_max_packet = 0  # 0 = any
+        self._wants_reasons = True
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -175,7 +177,9 @@ class Session(Connection):
             await self._listener.engine.write(device.device.number, record)
         except TsengineError as error:
             failure = error
-        self._answer(device, number, in_flight_bytes, answer, failure)
+        finally:
+            self.settled(in_flight_bytes)
+        self._answer(device, number, answer, failure)
 
     def _watch(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer | None = None) -> None:
         """Take the long way of a POST: rate limits, payload parsers, an inspector that is heard."""
@@ -190,13 +194,12 @@ class Session(Connection):
                 answer.count = count
         except (TsengineError, Refusal) as error:
             failure = error
-        self._answer(None, number, len(body), answer, failure)  # the inspector has seen the failure
+        finally:
+            self.settled(len(body))
+        self._answer(None, number, answer, failure)  # the inspector has seen the failure
 
-    def _answer(
-        self, device: AsyncDevice | None, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: Failure | None
-    ) -> None:
+    def _answer(self, device: AsyncDevice | None, number: int, answer: TipAnswer | None, failure: Failure | None) -> None:
         """Work with a publish is over: answer it in its turn, for what came before may not be durable yet."""
-        self.settled(in_flight_bytes)
         if failure is not None:
             self._reject(device, number, failure, answer)
         else:
@@ -221,7 +224,10 @@ class Session(Connection):
         told = None if answer is None else answer.refused(error)
         is_the_clients_fault = isinstance(error, (InputError, Refusal))
         if is_the_clients_fault and number and self.level == V5:
-            self._in_turn(number, packet.puback(V5, number, reason_of(error), str(error)), answer, told)
+            ack = packet.puback(V5, number, reason_of(error), str(error) if self._wants_reasons else "")
+            if self._peer_max_packet and len(ack) > self._peer_max_packet:
+                ack = packet.puback(V5, number, reason_of(error))
+            self._in_turn(number, ack, answer, told)
             return
         self._tell(answer, told)
         if number or not is_the_clients_fault:
@@ -362,6 +368,7 @@ class Session(Connection):
         self.patience_s = 1.5 * keep_alive_s if keep_alive_s else math.inf
         self._receive_maximum = min(connect.properties.get(Property.RECEIVE_MAXIMUM, UNACKNOWLEDGED_MAX), UNACKNOWLEDGED_MAX)
         self._peer_max_packet = connect.properties.get(Property.MAXIMUM_PACKET_SIZE, 0)
+        self._wants_reasons = bool(connect.properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1))
         self._will = connect.will
         self.level = level
         listener.enter(self)
@@ -454,7 +461,8 @@ class Session(Connection):
 
     def say_goodbye(self, reason: Reason, problem: str) -> None:
         if self.level == V5:
-            self.send(packet.disconnect(reason, problem))
+            goodbye = packet.disconnect(reason, problem)
+            self.send(packet.disconnect(reason) if 0 < self._peer_max_packet < len(goodbye) else goodbye)
 
     def on_lost(self) -> None:
         if self._will is not None and self._device is not None:
