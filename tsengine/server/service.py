@@ -76,7 +76,11 @@ class Service:
         return failure(error, request_id)
 
     def is_plain(self, device: AsyncDevice) -> bool:
-        """Whether requests of this device are answered as they come; if not, all of them go through App, and `sending.store`."""
+        """Whether what is sent to this device is stored as it came; if not, all of it goes through App, and `sending.store`."""
+        return True
+
+    def is_read_plainly(self, device: AsyncDevice) -> bool:
+        """Whether reads of this device's data are answered as they come; if not, all of them go through App."""
         return True
 
     def forget(self, device_id: str) -> None:
