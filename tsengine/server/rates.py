@@ -108,6 +108,10 @@ class Rates:
         """Whether data sent to this device are counted."""
         return self.counts_data or bool(info.extra.get("rpm"))
 
+    def counts_reads(self, info: DeviceInfo) -> bool:
+        """Whether reads of this device's data are counted."""
+        return GET_DATA in self._limits or DEVICE in self._limits or bool(info.extra.get("rpm"))
+
     def is_limited(self, route: str) -> bool:
         return route in self._limits
 
