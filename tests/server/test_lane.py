@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import tsengine
@@ -58,6 +59,7 @@ TAKEN: list[tuple[str, str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/data", "mutable", POINT, {}),
     ("POST", "/data", "immutable", POINT, {"content_type": ""}),
     ("POST", "/data", "immutable", POINT, {"content_type": "application/json; charset=utf-8"}),
+    ("POST", "/data", "immutable", msgspec.msgpack.encode({"variable": "a"}), {"content_type": "application/msgpack"}),
     ("POST", "/data", "immutable", POINT, {"connection": "close"}),
     ("POST", "/data", "immutable", b"[]", {}),
     ("GET", "/data", "immutable", None, {}),
@@ -72,7 +74,8 @@ LEFT: list[tuple[str, str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/data/", "immutable", POINT, {}),
     ("POST", "/data", "immutable", POINT, {"expect": "100-continue"}),
     ("POST", "/data", "immutable", POINT, {"content_encoding": "gzip"}),
-    ("POST", "/data", "immutable", POINT, {"content_type": "application/msgpack"}),
+    ("POST", "/data", "immutable", POINT, {"content_type": "application/x-unknown"}),
+    ("POST", "/data", "immutable", POINT, {"content_type": "application/JSON"}),
     ("POST", "/data", "immutable", POINT, {"content_length": "1001"}),
     ("POST", "/data", "immutable", b"1a\r\n" + POINT + b"\r\n0\r\n\r\n", {"content_length": "", "transfer_encoding": "chunked"}),
     ("PUT", "/data", "mutable", POINT, {}),

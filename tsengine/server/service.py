@@ -104,6 +104,10 @@ class Service:
             return not (self.inspector.is_heard(device.id) or self.parsers.of(info) or self.rates.counts(info))
         return not info.extra.get("rpm")
 
+    def is_read_plainly(self, device: AsyncDevice) -> bool:
+        """Whether reads of this device's data go straight to the engine: no rate limit."""
+        return not (self.rates.counts_reads or device.info.extra.get("rpm"))
+
     def stop(self) -> None:
         """End what would not end by itself: streams of events."""
         self.inspector.close()
