@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import struct
@@ -332,6 +333,26 @@ def test_a_client_that_is_gone_leaves_whole_points(tmp_path: Path) -> None:
             line.socket.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: what is closed is reset
     assert server.call("POST", "/data", device.token, body).result == "7 Data Added"
     assert len(values_of(server, device)) % 7 == 0
+    assert server.stop() == 0
+
+
+def test_a_stop_answers_what_was_taken(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", durability="sync")
+    device = server.make()
+    with Line(server) as idle, Line(server) as line:
+        idle.send(request("POST", "/data", device.token, POINT))
+        assert idle.answer().status == 200
+        line.send(request("POST", "/data", device.token, POINT) * 3 * LANE_REQUESTS)
+        assert line.answer().status == 200
+        server.process.terminate()
+        answered = 2
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while line.answer().status == 200:
+                answered += 1
+        assert idle.is_closed()
+    assert server.stop() == 0
+    server.start()
+    assert len(values_of(server, device)) == answered
     assert server.stop() == 0
 
 
