@@ -173,6 +173,21 @@ def test_an_answer_has_a_request_id_of_its_own(server: Server, device: Made) -> 
     assert len(ids) == 2
 
 
+@pytest.mark.parametrize("limits", [{"GET /data": 3}, {"device": 3}])
+def test_reads_are_counted_where_they_are_limited(tmp_path: Path, limits: dict[str, int]) -> None:
+    server = Server(tmp_path / "data", rate_limits=limits)
+    device = server.make("immutable")
+    with Line(server) as line:
+        line.send(request("GET", "/data", device.token) * 4)
+        statuses = [line.answer().status for _ in range(4)]
+    assert statuses in ([200, 200, 200, 429], [200] * 4)  # a minute may have ended in between
+    if statuses[-1] == 200:
+        with Line(server) as line:
+            line.send(request("GET", "/data", device.token) * 4)
+            assert [line.answer().status for _ in range(4)][-1] == 429
+    assert server.stop() == 0
+
+
 # --- the same head again ----------------------------------------------------------------------------------------------
 
 

@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
-from tsengine.ingest import ARROW_TYPE, MESSAGEPACK_TYPES
+from tsengine.ingest import ARROW_TYPE, MEDIA_TYPES, MESSAGEPACK_TYPES
 from tsengine.server.app import CLIENT_GONE
 from tsengine.server.asgi import JSON, content_type_of
 from tsengine.server.auth import require_active, token_of
@@ -39,7 +39,9 @@ from tsengine.server.request_log import request_id_of
 LANE_REQUESTS = 64
 """Unanswered requests that one connection may have in the fast lane; what it pipelines beyond that waits in its socket."""
 
-CONTENT_TYPES = {name.encode(): name for name in (JSON, f"{JSON}; charset=utf-8", f"{JSON};charset=utf-8", *MESSAGEPACK_TYPES, ARROW_TYPE)}
+CONTENT_TYPES = {
+    name.encode(): name for name in (JSON, f"{JSON}; charset=utf-8", f"{JSON};charset=utf-8", *MESSAGEPACK_TYPES, *MEDIA_TYPES)
+}
 """What a body may be, as it is usually said; others, said differently or not known, are for the application."""
 
 HEAD_BEGIN, HEAD_END = (b"POST /data ", b"GET /data"), b"\r\n\r\n"

@@ -94,11 +94,13 @@ class Rates:
 
     Attributes:
         counts_data: data sent to any device are counted; otherwise only those of devices with an `rpm`.
+        counts_reads: the same of reads of data.
     """
 
     def __init__(self, limits: dict[str, int], now_us: Callable[[], int]) -> None:
         check_limits(limits)
         self.counts_data = POST_DATA in limits or DEVICE in limits
+        self.counts_reads = GET_DATA in limits or DEVICE in limits
         self._limits = limits
         self._now_us = now_us
         self._window = 0
@@ -107,10 +109,6 @@ class Rates:
     def counts(self, info: DeviceInfo) -> bool:
         """Whether data sent to this device are counted."""
         return self.counts_data or bool(info.extra.get("rpm"))
-
-    def counts_reads(self, info: DeviceInfo) -> bool:
-        """Whether reads of this device's data are counted."""
-        return GET_DATA in self._limits or DEVICE in self._limits or bool(info.extra.get("rpm"))
 
     def is_limited(self, route: str) -> bool:
         return route in self._limits

@@ -105,8 +105,8 @@ class Service:
         return not info.extra.get("rpm")
 
     def is_read_plainly(self, device: AsyncDevice) -> bool:
-        """Whether reads of this device's data are answered as they come: nobody counts them."""
-        return not self.rates.counts_reads(device.info)
+        """Whether reads of this device's data go straight to the engine: no rate limit."""
+        return not (self.rates.counts_reads or device.info.extra.get("rpm"))
 
     def stop(self) -> None:
         """End what would not end by itself: streams of events."""
