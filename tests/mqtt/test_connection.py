@@ -164,3 +164,17 @@ def test_work_may_add_work_and_nothing_is_looked_at_meanwhile() -> None:
     assert done == ["outer", "inner"] and len(connection.packets) == 1 and not connection.is_held
     assert not connection.in_flight and connection.wire.is_read and not connection._held & BY_STORE
     loop.close()
+
+
+def test_a_small_packet_that_comes_while_held_does_not_wait_for_the_size_of_an_earlier_one() -> None:
+    loop = asyncio.new_event_loop()
+    connection = Recorded(loop)
+    large, small = publish_packet("a", b"x" * 500), publish_packet("a", b"1")
+    connection.data_received(large[:10])
+    connection.data_received(large[10:])
+    connection.hold(BY_STORE)
+    connection.data_received(small)
+    connection.release(BY_STORE)
+    turn(loop)
+    assert len(connection.packets) == 2
+    loop.close()
