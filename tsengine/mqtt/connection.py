@@ -110,6 +110,7 @@ class Connection(asyncio.Protocol):
         elif self._held:
             if not self._held & BY_END:  # then it goes nowhere
                 self._rest = bytearray(data)
+                self._needed = 0
         else:
             self._take(data)
 
