@@ -16,7 +16,7 @@ import pytest
 import tsengine
 from tests.server.raw import Line, Raw, request
 from tests.server.server_process import Made, Server
-from tsengine.server.protocol import LANE_REQUESTS
+from tsengine.server.http.protocol import LANE_REQUESTS
 
 POINT = b'{"variable":"a","value":1}'
 

@@ -23,8 +23,8 @@ from tsengine.mqtt.tip import TipAnswer
 from tsengine.mqtt.topics import TIP_ROOT, check_name, fits, is_valid_filter, tip_parts
 from tsengine.server.auth import Need, require_active
 from tsengine.server.envelope import Refusal, error_kind
+from tsengine.server.routes.tip import BODY_HEADERS, device_with_serial, unknown_serial
 from tsengine.server.sending import store
-from tsengine.server.tip import BODY_HEADERS, device_with_serial, unknown_serial
 from tsengine.types import NO_DEVICE, Token
 
 if TYPE_CHECKING:

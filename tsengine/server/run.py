@@ -29,7 +29,7 @@ from tsengine.aio import AsyncEngine
 from tsengine.limits import MEMORY_MB
 from tsengine.log import Durability
 from tsengine.server.app import App
-from tsengine.server.protocol import Protocol
+from tsengine.server.http.protocol import Protocol
 from tsengine.server.settings import Settings
 
 if TYPE_CHECKING:

@@ -11,17 +11,17 @@ import falcon.asgi
 from tsengine.aio import AsyncDevice, AsyncEngine
 from tsengine.device import Device
 from tsengine.errors import NotFoundError
-from tsengine.server.asgi import Disconnected
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
-from tsengine.server.encoding import encoding_of, expand, too_large
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
 from tsengine.server.filestore import FileStore
+from tsengine.server.http.asgi import Disconnected
+from tsengine.server.http.encoding import encoding_of, expand, too_large
+from tsengine.server.http.request_log import RequestLog
 from tsengine.server.inspector import Inspector
 from tsengine.server.jobs import Jobs
 from tsengine.server.parsers import Parsers
 from tsengine.server.rates import Rates
-from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
 from tsengine.server.uploads import Uploads

@@ -18,9 +18,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tsengine.server.asgi import TRANSPORT
 from tsengine.server.envelope import JSON_HEADERS, Answer, Header, Refusal, failure
-from tsengine.server.request_log import new_request_id
+from tsengine.server.http.asgi import TRANSPORT
+from tsengine.server.http.request_log import new_request_id
 from tsengine.server.service import Service
 
 IDLE, HEAD, BODY = range(3)

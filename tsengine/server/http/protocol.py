@@ -27,14 +27,14 @@ from tsengine.aio import AsyncDevice
 from tsengine.core import batch
 from tsengine.ingest import ARROW_TYPE, MEDIA_TYPES, MESSAGEPACK_TYPES
 from tsengine.server.app import CLIENT_GONE
-from tsengine.server.asgi import JSON, content_type_of
 from tsengine.server.auth import require_active, token_of
-from tsengine.server.connection import IDLE, Connection, rendered
-from tsengine.server.data import PATH, added
 from tsengine.server.envelope import Answer, Header, Refusal
-from tsengine.server.points import rows_of, short_query
-from tsengine.server.queries import DataQuery
-from tsengine.server.request_log import request_id_of
+from tsengine.server.http.asgi import JSON, content_type_of
+from tsengine.server.http.connection import IDLE, Connection, rendered
+from tsengine.server.http.request_log import request_id_of
+from tsengine.server.routes.data import PATH, added
+from tsengine.server.routes.points import rows_of, short_query
+from tsengine.server.routes.queries import DataQuery
 
 LANE_REQUESTS = 64
 """Unanswered requests that one connection may have in the fast lane; what it pipelines beyond that waits in its socket."""
