@@ -188,7 +188,8 @@ class Protocol(Connection):
 
     def _take(self) -> Exchange | None:
         """Let the request whose head is complete enter, if that is all right."""
-        parser, query = self.parser, None
+        parser: Any = self.parser  # uvicorn lets go of it at the end of a connection alone
+        query = None
         if self.expect_100_continue or parser.should_upgrade() or parser.get_http_version() != "1.1":
             return None
         method = parser.get_method()
