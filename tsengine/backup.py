@@ -11,6 +11,7 @@ Until everything is there and synced, a file in the copy says that it is unfinis
 from __future__ import annotations
 
 import errno
+import logging
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,14 +27,21 @@ from tsengine.store.unfinished import UNFINISHED_NAME
 if TYPE_CHECKING:
     from tsengine.engine import Engine
 
+logger = logging.getLogger(__name__)
+
 MARK = "a backup into this folder was interrupted; remove the folder and make another backup"
 
 
 def write_backup(engine: Engine, target: Path, progress: Progress | None = None) -> None:
     """Copy a store to a new or empty folder; see Engine.backup."""
-    if target.exists() and any(target.iterdir()):
-        raise InputError(f"the folder {target} is not empty; give a new one")
-    make_folder(target)
+    try:
+        if target.exists() and any(target.iterdir()):
+            raise InputError(f"the folder {target} is not empty; give a new one")
+        make_folder(target)
+    except StorageError:
+        raise
+    except OSError as error:
+        raise as_storage_error(target, error) from error
     mark = target / UNFINISHED_NAME
     try:
         write_mark(mark, MARK)
@@ -53,10 +61,15 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
         sync_folder(target)
     except BaseException as error:
         remove_copy(target)
-        if not isinstance(error, OSError) or isinstance(error, StorageError):
-            raise
-        kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
-        raise kind(error.errno, f"the backup to {target} is not made: {error.strerror}") from error
+        if isinstance(error, OSError) and not isinstance(error, StorageError):
+            raise as_storage_error(target, error) from error
+        raise
+
+
+def as_storage_error(target: Path, error: OSError) -> StorageError:
+    """Return an error of the system as one of ours."""
+    kind = StorageFullError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) else StorageError
+    return kind(error.errno, f"the backup to {target} is not made: {error.strerror}")
 
 
 def write_mark(mark: Path, text: str) -> None:
@@ -75,8 +88,11 @@ def remove_copy(target: Path) -> None:
     parts = ("catalog", "registers", "manifest", "wal", "segments")
     for part in parts:
         shutil.rmtree(target / part, ignore_errors=True)
-    if not any((target / part).exists() for part in parts):
-        (target / UNFINISHED_NAME).unlink(missing_ok=True)
+    try:
+        if not any((target / part).exists() for part in parts):
+            (target / UNFINISHED_NAME).unlink(missing_ok=True)
+    except OSError as error:  # a disk that fails altogether; what it holds may not be told
+        logger.warning("what was written of the backup stays in %s: %s", target, error)
 
 
 def copy_segments(engine: Engine, target: Path, progress: Progress | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import subprocess
 import threading
@@ -165,3 +167,26 @@ def test_a_full_disk_leaves_no_half_backup(tmp_path: Path, small_disk: Path) -> 
         assert list((small_disk / "backup").iterdir()) == []
         assert columns.count("noise") == 300_000
         columns.append("more", 1.0)
+
+
+def test_a_backup_to_a_disk_that_fails_altogether_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing can be told of such a disk, not even whether a file is there (met in a power cut)."""
+    target = tmp_path / "copy"
+    stat = Path.stat
+
+    def fail(path: Path, **options: bool) -> object:
+        if target in path.parents:
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+        return stat(path, **options)
+
+    with tsengine.open(tmp_path / "data") as db:
+        fill(db)
+        monkeypatch.setattr(Path, "stat", fail)
+        with pytest.raises(StorageError, match="Input/output error"):
+            db.backup(target)
+        monkeypatch.undo()
+        with pytest.raises(StorageError):
+            tsengine.open(target)
+        shutil.rmtree(target)
+        db.backup(target)
+    assert check_folder(target).problems == []

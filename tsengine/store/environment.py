@@ -17,6 +17,7 @@ import errno
 import os
 import threading
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
@@ -248,6 +249,8 @@ class Environment:
             fd = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         except FileExistsError as error:
             raise InputError(f"{file} exists already; give an empty folder") from error
+        except StorageError:
+            raise
         except OSError as error:
             raise _os_error(f"cannot write the copy {file}", error) from error
         try:
@@ -255,13 +258,11 @@ class Environment:
             self.read(lambda txn: self._env.copyfd(fd, compact=False))
             os.fsync(fd)
             sync_folder(target)
-        except OSError as error:
-            file.unlink()
-            if isinstance(error, TsengineError):
-                raise
-            raise _os_error(f"cannot write the copy {file}", error) from error
-        except BaseException:
-            file.unlink()
+        except BaseException as error:
+            with suppress(OSError):  # a disk that fails altogether; the error that came first is told
+                file.unlink()
+            if isinstance(error, OSError) and not isinstance(error, TsengineError):
+                raise _os_error(f"cannot write the copy {file}", error) from error
             raise
         finally:
             os.close(fd)
