@@ -82,7 +82,9 @@ class Book:
 
     def refused(self, step: Step) -> None:
         """It was not stored, and the writer knows."""
-        if step.who in self._open:
+        if step.kind == "expire":  # the clock has moved, and hides, whatever became of the rest
+            self.done(step)
+        elif step.who in self._open:
             self.states[step.who] = self._open.pop(step.who)
 
     def doubt(self, step: Step) -> None:

@@ -27,7 +27,7 @@ MEBIBYTE = 1 << 20
 MAKE = {
     "ext4": (64 * MEBIBYTE, ("mkfs.ext4", "-q"), "loop,noauto_da_alloc", "e2fsprogs"),
     "xfs": (320 * MEBIBYTE, ("mkfs.xfs", "-q"), "loop", "xfsprogs"),
-    "small ext4": (16 * MEBIBYTE, ("mkfs.ext4", "-q", "-m", "0"), "loop", "e2fsprogs"),
+    "small ext4": (48 * MEBIBYTE, ("mkfs.ext4", "-q", "-m", "0"), "loop", "e2fsprogs"),
 }
 """Kind -> bytes of the image (a sparse file), how it is made, how it is mounted, the package that has the command."""
 
@@ -51,7 +51,7 @@ class Disk:
         self.mount()
 
     def mount(self) -> None:
-        options = ("-o", MAKE[self.kind][2], self.image) if self.kind != "tmpfs" else ("-t", "tmpfs", "-o", "size=16m", "tmpfs")
+        options = ("-o", MAKE[self.kind][2], self.image) if self.kind != "tmpfs" else ("-t", "tmpfs", "-o", "size=40m", "tmpfs")
         ended = run_tool("mount", *options, self.mounted)
         if ended.returncode:
             pytest.skip(f"{self.kind} cannot be mounted here: {ended.stderr.strip()}")
@@ -130,9 +130,9 @@ class FullDisk(Fault):
 
     is_lenient = True
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, disk: Disk, *, is_full: bool = False) -> None:
         self.name = f"full {disk.kind}"
-        self.is_full = False
+        self.is_full = is_full
         self.refused_count = 0
 
     def orders(self, orders: Orders) -> None:

@@ -105,6 +105,12 @@ class Process:
     def kill(self) -> None:
         self.process.kill()
 
+    def abandon(self) -> None:
+        """End it if it has not ended: nobody wants to know any more."""
+        if not self.connection.closed:
+            self.process.kill()
+            self.end()
+
     def end(self) -> int:
         """Wait for the process; return its exit code."""
         self.process.join(self.hang_s)
@@ -198,6 +204,7 @@ class Rounds:
         except Violation as violation:
             raise Violation(violation.name, f"{self.where(fault)}: {violation}") from None
         finally:
+            process.abandon()
             self.book.ended()
 
     def note(self, line: str, steps: list[list[Step]], fault: Fault) -> None:

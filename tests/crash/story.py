@@ -165,11 +165,12 @@ class Author:
         wanted = set("put lazy bulk drop expire edit delete create describe point remove seal compact trim backup".split())
         script: list[Step] = []
         while len(script) < length:
-            who = self.dice.choices(THREADS, (6, 4, 4, 2, 3))[0]
+            who, now_us = self.dice.choices(THREADS, (6, 4, 4, 2, 3))[0], self.now_us
             step = next(sources[who])
             if step.kind in wanted:
                 wanted.remove(step.kind)
             elif len(wanted) >= length - len(script):
+                self.now_us = now_us
                 continue  # no room but for kinds that did not come yet
             script.append(step)
         return script

@@ -55,7 +55,7 @@ def test_a_full_disk_and_space_returning(tmp_path: Path, kind: str) -> None:
                 fault = FullDisk(disk)
                 work.round(fault, [steps])
                 assert fault.refused_count, "the disk was not full"
-                fault = FullDisk(disk)
+                fault = FullDisk(disk, is_full=True)
                 work.round(fault, [[*author.script(20), free, *author.script(20)]])
             for path in disk.mounted.glob("data-*"):
                 remove(path)

@@ -32,8 +32,10 @@ from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError,
 MAP_BYTES = 256 << 20
 # A commit hands the kernel at most 64 pages at a time, so a write that came up short leaves less room than this.
 _PROBE_BYTES = 1 << 20
-# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file.
+# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file, and one page is enough for its head.
 MAX_READERS = 512
+_LOCK_SLOT_BYTES = 64
+_LOCK_HEADER_BYTES = 4096
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
@@ -90,6 +92,7 @@ class Environment:
         self._staged_applied = 0  # what the running write transaction puts; counts once that is committed
         try:
             make_folder(self.path)
+            self._allocate_lock(max_readers)
             self._env = lmdb.open(
                 str(self.path),
                 map_size=map_bytes,
@@ -101,6 +104,8 @@ class Environment:
             )
         except lmdb.Error as error:
             raise self._translated(error) from error
+        except StorageError:
+            raise
         except OSError as error:
             raise StorageError(f"cannot open {self.path}: {error.strerror}; check the folder's owner and permissions") from error
         try:
@@ -112,6 +117,18 @@ class Environment:
         except BaseException:
             self._env.close()
             raise
+
+    def _allocate_lock(self, max_readers: int) -> None:
+        """Give the lock file its space. LMDB makes it sparse and writes through a mapping, which is a SIGBUS on a full disk."""
+        file = self.path / "lock.mdb"
+        try:
+            fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            try:
+                os.posix_fallocate(fd, 0, _LOCK_HEADER_BYTES + max_readers * _LOCK_SLOT_BYTES)
+            finally:
+                os.close(fd)
+        except OSError as error:
+            raise _os_error(f"cannot make the lock file {file}", error) from error
 
     def _open_database(self, name: str, options: Mapping[str, Any]) -> Any:
         """Open one database, growing the map if making it does not fit."""
