@@ -65,7 +65,8 @@ class Book:
         self._open[step.who] = before
         fresh = [after(state, step) for state in (before[-1:] if self.is_cut else before)]
         self.ever[step.who].update(*fresh)
-        self.states[step.who] = before + [state for state in fresh if state not in before]
+        # The newest comes last, also if it is what was there before: after a cut the next step goes on from it.
+        self.states[step.who] = [state for state in before if state not in fresh] + fresh
         if len(self.states[step.who]) > DOUBTS_MAX:
             raise RuntimeError("too many steps in doubt for one round")
         if self.backup is not None and not self.is_backup_done:

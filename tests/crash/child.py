@@ -23,7 +23,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -261,8 +261,8 @@ def run(db: tsengine.Engine, clock: tsengine.ManualClock, step: Step) -> None:
             db._trim()
         case "backup":
             folder = backup_folder(str(db.path), step.number)
-            for old in folder.parent.glob(f"{db.path.name}.backup-*"):
-                if old != folder:
+            with suppress(OSError):  # of a disk that has no power any more
+                for old in folder.parent.glob(f"{db.path.name}.backup-*"):
                     shutil.rmtree(old, ignore_errors=True)
             db.backup(folder)
         case "fill":

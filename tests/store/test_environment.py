@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError
-from tsengine.store.environment import Environment, Transaction
+from tsengine.store.environment import MAX_READERS, Environment, Transaction
 
 SMALL_MAP_BYTES = 64 << 10
 
@@ -157,7 +157,7 @@ def test_a_value_that_does_not_decode_is_damaged(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="cannot open"):
+    with pytest.raises(StorageError, match="cannot make the folder .* Not a directory"):
         open_environment(tmp_path / "file" / "store")
 
 
@@ -275,3 +275,11 @@ def test_a_copy_is_whole_private_and_opens(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="exists already"):
         environment.copy(tmp_path / "copy")
     assert entries(copied) == 1000
+
+
+def test_the_lock_file_has_its_space_before_it_is_mapped(tmp_path: Path) -> None:
+    """LMDB writes it through a mapping, and a hole in it would be a SIGBUS on a full disk."""
+    for _ in range(2):
+        Environment(tmp_path, store="manifest", version=1, databases={}).close()
+        lock = (tmp_path / "lock.mdb").stat()
+        assert MAX_READERS * 64 <= lock.st_size <= lock.st_blocks * 512

@@ -68,7 +68,7 @@ DEVICES_KNOWN_MAX = 4_096
 
 
 class LiveSegment:
-    """A segment of the manifest, opened when it is first read."""
+    """A segment of the manifest, opened when it is first read, or when its file is removed: who has it in a view may still read it."""
 
     def __init__(self, entry: SegmentEntry, path: Path) -> None:
         self.entry = entry
@@ -77,9 +77,16 @@ class LiveSegment:
         self._segment: Segment | None = None
 
     def open(self) -> Segment:
-        if self._segment is None:
-            self._segment = Segment(self.path, self.entry.id, self.entry.last_log_seq)
-        return self._segment
+        segment = self._segment
+        if segment is None:
+            try:
+                segment = Segment(self.path, self.entry.id, self.entry.last_log_seq)
+            except StorageError:
+                segment = self._segment  # opened meanwhile by who removed the file
+                if segment is None:
+                    raise
+            self._segment = segment
+        return segment
 
 
 class Table(msgspec.Struct, frozen=True):
@@ -485,6 +492,8 @@ class ColumnarStore:
                 self._kept.extend(segments)
                 return
         for segment in segments:
+            with suppress(TsengineError):  # nobody can read it, then
+                segment.open()
             try:
                 remove_file(segment.path)
             except StorageError as error:  # only space is lost: the next open removes what the manifest does not list

@@ -32,10 +32,11 @@ from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError,
 MAP_BYTES = 256 << 20
 # A commit hands the kernel at most 64 pages at a time, so a write that came up short leaves less room than this.
 _PROBE_BYTES = 1 << 20
-# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file, and one page is enough for its head.
+# Concurrent read transactions of all threads; a slot is 64 bytes of the lock file, as its head is twice. LMDB takes
+# the length that it finds for the number of slots.
 MAX_READERS = 512
 _LOCK_SLOT_BYTES = 64
-_LOCK_HEADER_BYTES = 4096
+_LOCK_HEADER_BYTES = 2 * _LOCK_SLOT_BYTES
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
