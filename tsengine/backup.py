@@ -1,7 +1,7 @@
 """A consistent copy of an open store.
 
 The three LMDB environments are copied first, each with the log sequence it has applied, then the log from the oldest of those
-sequences on; seals, merges and trims wait for that, writes and reads do not. Then, with nothing waiting, the sealed segments
+sequences up to the manifest's copy; trims wait for that, writes and reads do not. So each device is there as it was at one moment. Then, with nothing waiting, the sealed segments
 that the copied manifest lists: files that a merge or a delete removes meanwhile are kept until they are copied. Opening the copy
 replays the log into whatever lags behind, as after a crash.
 
@@ -53,8 +53,11 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
                 applied = (engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
                 engine.catalog.copy(target / "catalog")
                 engine.registers.copy(target / "registers")
-                engine.columnar.manifest.copy(target / "manifest")
-                copy_log(engine, target / "wal", applied)
+                with engine.columnar.holding_changes():
+                    # A bulk load is in the manifest, not in the log: what its device logs afterwards must not be copied without it.
+                    engine.columnar.manifest.copy(target / "manifest")
+                    until = engine.log.durable_seq
+                copy_log(engine, target / "wal", applied, until)
             copy_segments(engine, target, progress)
         sync_folder(target)
         remove_file(mark)
@@ -127,13 +130,15 @@ def listed_in(folder: Path) -> list[SegmentEntry]:
         manifest.close()
 
 
-def copy_log(engine: Engine, folder: Path, applied: tuple[int, int, int]) -> None:
-    """Write the records that some copied store lacks into a log of its own, under the same sequences."""
+def copy_log(engine: Engine, folder: Path, applied: tuple[int, int, int], until: int) -> None:
+    """Write the records up to a sequence that some copied store lacks into a log of its own, under the same sequences."""
     log = LocalLog(folder)
     try:
         log.start(min(applied), lambda first_seq, records: None, newest=min(applied))
         seq = 0
-        for _, record in engine.log.read(min(applied) + 1):
+        for known, record in engine.log.read(min(applied) + 1):
+            if known > until:
+                break
             seq = log.append(record)
         if seq:
             log.wait(seq)

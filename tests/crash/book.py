@@ -47,7 +47,7 @@ class Book:
         self.backup_number = 0
         self.is_backup_done = False
         self.is_cut = False  # the power is gone: what comes now is there up to some step of each device, or not at all
-        self.done_count = self.doubt_count = 0
+        self.done_count = self.doubt_count = self.refused_count = 0
         self._open: dict[str, list[State]] = {}  # of who runs a step: states before it
 
     # --- what the writer told ------------------------------------------------------------------------------------------
@@ -83,6 +83,7 @@ class Book:
 
     def refused(self, step: Step) -> None:
         """It was not stored, and the writer knows."""
+        self.refused_count += 1
         if step.kind == "expire":  # the clock has moved, and hides, whatever became of the rest
             self.done(step)
         elif step.who in self._open:

@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,3 +191,21 @@ def test_a_backup_to_a_disk_that_fails_altogether_is_a_storage_error(tmp_path: P
         shutil.rmtree(target)
         db.backup(target)
     assert check_folder(target).problems == []
+
+
+def test_a_write_behind_a_bulk_load_is_not_copied_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A load is committed after the manifest was copied, and a write of the same device is logged before the log is."""
+    with tsengine.open(tmp_path / "data") as db:
+        columns, registers = fill(db)
+        copy = backup_module.copy_log
+
+        def copy_late(*arguments: Any) -> None:
+            columns.append_columns("load", T0 + np.arange(300_000), np.arange(300_000))
+            columns.append("behind", 1.0)
+            copy(*arguments)
+
+        monkeypatch.setattr(backup_module, "copy_log", copy_late)
+        db.backup(tmp_path / "backup")
+    with tsengine.open(tmp_path / "backup") as db:
+        assert (db.device(columns.id).count("load"), db.device(columns.id).count("behind")) == (0, 0)
+        assert (db.device(columns.id).count("old"), db.device(registers.id).count("old")) == (6_000, 500)

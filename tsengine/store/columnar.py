@@ -24,7 +24,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -471,6 +471,10 @@ class ColumnarStore:
     def _periods(self, devices: Iterable[int]) -> dict[int, str | None]:
         known = ((device, self._device_of(device)) for device in devices)
         return {device: info.chunk_period for device, info in known if info is not None}
+
+    def holding_changes(self) -> AbstractContextManager[Any]:
+        """Return the lock that keeps the manifest from changing while it is held; loads, seals, merges and deletes wait."""
+        return self._changes
 
     @contextmanager
     def keeping_files(self) -> Iterator[None]:
