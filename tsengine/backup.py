@@ -1,9 +1,9 @@
 """A consistent copy of an open store.
 
 The three LMDB environments are copied first, each with the log sequence it has applied, then the log from the oldest of those
-sequences up to the manifest's copy; trims wait for that, writes and reads do not. So each device is there as it was at one moment. Then, with nothing waiting, the sealed segments
-that the copied manifest lists: files that a merge or a delete removes meanwhile are kept until they are copied. Opening the copy
-replays the log into whatever lags behind, as after a crash.
+sequences up to the manifest's copy; trims wait for that, writes and reads do not. So each device is there as it was at one
+moment. Then, with nothing waiting, the sealed segments that the copied manifest lists: files that a merge or a delete removes
+meanwhile are kept until they are copied. Opening the copy replays the log into whatever lags behind, as after a crash.
 
 Until everything is there and synced, a file in the copy says that it is unfinished, and `tsengine.open` refuses it.
 """

@@ -17,7 +17,7 @@ from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
 from tsengine.core.log.recovery import Recovery, list_files
 from tsengine.core.store.salvage import salvage
 from tsengine.core.store.segment import Segment
-from tsengine.errors import TsengineError
+from tsengine.errors import CorruptionError, TsengineError
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import OWN_NAME, SUFFIX
 from tsengine.store.compaction import Progress
@@ -25,7 +25,7 @@ from tsengine.store.lockfile import LockFile
 from tsengine.store.manifest import Manifest, SegmentEntry, entry_of
 from tsengine.store.pages import check_pages
 from tsengine.store.registers import Registers
-from tsengine.store.unfinished import UNFINISHED_NAME
+from tsengine.store.unfinished import UNFINISHED_NAME, refuse_missing_log
 from tsengine.types import to_datetime
 
 if TYPE_CHECKING:
@@ -212,6 +212,11 @@ def check_log(path: Path, stores: Stores, report: Report) -> None:
     folder = path / "wal"
     files = list_files(str(folder), LOG_SUFFIX) if folder.is_dir() else []
     if not files:
+        if stores.catalog is not None:
+            try:
+                refuse_missing_log(folder, stores.catalog.has_log_files)
+            except CorruptionError as error:
+                report.problems.append(text_of(error))
         return
     applied = min(stores.applied) if None not in stores else files[0][0] - 1
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,7 +36,7 @@ from tsengine.store.lockfile import LockFile
 from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
-from tsengine.store.unfinished import refuse_unfinished
+from tsengine.store.unfinished import refuse_missing_log, refuse_unfinished
 from tsengine.types import DeviceInfo
 from tsengine.worker import Worker
 from tsengine.writes import Writes
@@ -117,8 +117,13 @@ class Engine(Writes):
             self.newest = Newest()
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
+            if isinstance(self.log, LocalLog):
+                refuse_missing_log(self.log.folder, self.catalog.has_log_files)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
+            if isinstance(self.log, LocalLog) and durability != "memory" and not self.catalog.has_log_files:
+                with suppress(StorageFullError):  # the next open does it
+                    self.catalog.note_log_files(True)
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
         self._compaction = Compaction(

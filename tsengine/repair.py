@@ -232,6 +232,9 @@ class _Repairer:
         folder = self._path / "wal"
         applied, newest = min(stores.applied), max(stores.applied)
         if not folder.is_dir() or not list_files(str(folder), SUFFIX):
+            if catalog.has_log_files:
+                catalog.note_log_files(False)
+                self._say("lost", f"{folder} holds no file of the log: what was acknowledged last and is nowhere else is gone")
             return
         try:
             Recovery(str(folder), applied, False, lambda first_seq, records: None).run(cut=False)

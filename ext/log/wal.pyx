@@ -131,6 +131,12 @@ cdef class Wal:
             self.replayed_count = recovery.record_count
             self.torn_bytes = recovery.torn_bytes
             last_seq = max(last_seq, recovery.last_seq)
+        elif os.path.isdir(self.folder):
+            # In memory from now on; what was logged to files before is part of the store all the same.
+            recovery = Recovery(self.folder, applied, True, apply)
+            recovery.run()
+            self.replayed_count = recovery.record_count
+            last_seq = max(last_seq, recovery.last_seq)
         self.staged_seq = self.taken_seq = self.written_seq = self.finished_seq = last_seq
         self.state = STATE_OPEN
 

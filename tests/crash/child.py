@@ -33,7 +33,20 @@ import pyarrow  # noqa: F401  (imported before the fork)
 import tsengine
 import tsengine.aio
 from tests.crash import broken
-from tests.crash.story import BATCH_MAX, BULK_POINTS, CARE, COLUMNS, DAY_US, DEVICES, EXPIRING, GUESTS, REGISTERS, RETENTION_DAYS, Step, rows_of
+from tests.crash.story import (
+    BATCH_MAX,
+    BULK_POINTS,
+    CARE,
+    COLUMNS,
+    DAY_US,
+    DEVICES,
+    EXPIRING,
+    GUESTS,
+    REGISTERS,
+    RETENTION_DAYS,
+    Step,
+    rows_of,
+)
 from tsengine import commands, writes
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog

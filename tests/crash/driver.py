@@ -153,7 +153,9 @@ class Rounds:
         broken: how the store is broken (broken.py), for the test of the suite.
     """
 
-    def __init__(self, folder: Path, *, seed: int | None = None, broken: str = "", durability: str = "sync", hang_s: float = HANG_S) -> None:
+    def __init__(
+        self, folder: Path, *, seed: int | None = None, broken: str = "", durability: str = "sync", hang_s: float = HANG_S
+    ) -> None:
         self.seed = new_seed() if seed is None else seed
         self.dice = random.Random(self.seed)
         self.folder = folder
@@ -243,7 +245,8 @@ class Rounds:
 
     def survey(self, folders: list[str], where: str = "", **options: Any) -> list[Survey]:
         """Read stores in a new process."""
-        process = Process(child.survey, Orders(str(self.folder), self.book.now_us, broken=self.broken, **options), folders, hang_s=self.hang_s)
+        orders = Orders(str(self.folder), self.book.now_us, broken=self.broken, **options)
+        process = Process(child.survey, orders, folders, hang_s=self.hang_s)
         message = process.message()
         code = process.end()
         if code != 0:

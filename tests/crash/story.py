@@ -57,9 +57,7 @@ def rows_of(step: Step) -> State:
     """The points of a batch; some batches have one time only."""
     apart_us = 0 if step.number % 5 == 0 else 1_000
     is_bulk = step.kind == "bulk"
-    return {
-        step.number * BATCH_MAX + i: Row(step.time_us + i * apart_us, "v0" if is_bulk else f"v{i % 2}") for i in range(step.count)
-    }
+    return {step.number * BATCH_MAX + i: Row(step.time_us + i * apart_us, "v0" if is_bulk else f"v{i % 2}") for i in range(step.count)}
 
 
 def after(state: State, step: Step) -> State:
@@ -162,7 +160,8 @@ class Author:
     def script(self, length: int) -> list[Step]:
         """Steps of all, one after another; every kind comes soon, and some care between all others."""
         sources = {who: self.steps(who) for who in THREADS}
-        wanted = set("put lazy bulk drop expire edit delete create describe point remove seal compact trim backup".split())
+        wanted = {"put", "lazy", "bulk", "drop", "expire", "edit", "delete", "create", "describe", "point", "remove"}
+        wanted |= {"seal", "compact", "trim", "backup"}
         script: list[Step] = []
         while len(script) < length:
             who, now_us = self.dice.choices(THREADS, (6, 4, 4, 2, 3))[0], self.now_us

@@ -12,7 +12,7 @@ from tests.crash.book import Book, Violation
 from tests.crash.disks import PoweredRounds, mounted
 from tests.crash.driver import NOON_US, Fault, Rounds
 from tests.crash.faults import Kill, NthCall
-from tests.crash.story import COLUMNS, GUESTS, EXPIRING, REGISTERS, Row, Step, rows_of
+from tests.crash.story import COLUMNS, EXPIRING, GUESTS, REGISTERS, Row, Step, rows_of
 
 SEED = 20261121
 TRIES = 30
@@ -123,9 +123,9 @@ def test_a_refused_batch_that_is_there_is_resurrected_and_a_lost_edit_is_lost() 
     book = book_of(FIRST)
     book.tried(SECOND)
     book.refused(SECOND)
-    with pytest.raises(Violation, match="^RESURRECTED"):
+    with pytest.raises(Violation, match=r"^RESURRECTED"):
         compare(book, found(FIRST, SECOND))
     book = book_of(FIRST, Step("edit", COLUMNS, 1, count=7))
-    with pytest.raises(Violation, match="^LOST"):
+    with pytest.raises(Violation, match=r"^LOST"):
         compare(book, found(FIRST))
     compare(book, [(value, row._replace(unit="7")) for value, row in found(FIRST)])

@@ -26,6 +26,7 @@ import msgspec
 
 from tsengine.core.os.file import sync_folder
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
+from tsengine.store.pages import check_length
 
 # Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
 # growth, and a growth costs no more than waiting for the open reads and replacing a mapping.
@@ -93,6 +94,7 @@ class Environment:
         self._staged_applied = 0  # what the running write transaction puts; counts once that is committed
         try:
             make_folder(self.path)
+            check_length(Path(self.file))
             self._allocate_lock(max_readers)
             self._env = lmdb.open(
                 str(self.path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
@@ -27,3 +28,9 @@ def refuse_unfinished(path: Path) -> None:
             file = path / name / "data.mdb"
             if not file.exists():
                 raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
+
+
+def refuse_missing_log(folder: str | os.PathLike[str], is_kept_in_files: bool) -> None:
+    """Raise CorruptionError if a store keeps its log in files and none is left: what was acknowledged last may be lost."""
+    if is_kept_in_files and not (os.path.isdir(folder) and list_files(os.fspath(folder), LOG_SUFFIX)):
+        raise CorruptionError("log", file=os.fspath(folder), expected="the files of the log", found="none")
