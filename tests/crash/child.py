@@ -22,7 +22,6 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,6 @@ from tests.crash import broken
 from tests.crash.story import (
     BATCH_MAX,
     BULK_POINTS,
-    CARE,
     COLUMNS,
     DAY_US,
     DEVICES,
@@ -47,7 +45,8 @@ from tests.crash.story import (
     Step,
     rows_of,
 )
-from tsengine import commands, writes
+from tsengine import writes
+from tsengine.check import check_folder
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
 
@@ -426,5 +425,14 @@ def survey(orders: Orders, folders: list[str], connection: Any) -> None:
     os._exit(0)
 
 
-Work = Callable[..., None]
-__all__ = ["CARE", "Orders", "Survey", "Work", "backup_folder", "commands", "survey", "write"]
+def examine(orders: Orders, folder: str, connection: Any) -> None:
+    """The life of one who looks at a damaged store: what `check` tells, then what is read. It may end in between."""
+    try:
+        enter(orders)
+        faulthandler.disable()
+        connection.send_bytes(pickle.dumps(check_folder(Path(folder)).problems))
+        connection.send_bytes(pickle.dumps(read_store(folder, orders.now_us)))
+    except BaseException:
+        sys.stderr.write(traceback.format_exc())
+        os._exit(3)
+    os._exit(0)

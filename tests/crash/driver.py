@@ -23,7 +23,7 @@ from typing import Any
 from tests.crash import child
 from tests.crash.book import Book, Violation
 from tests.crash.child import Orders, Survey
-from tests.crash.story import DAY_US, THREADS, Author, Row, Step
+from tests.crash.story import THREADS, Author, Row, Step
 
 ROUNDS = int(os.environ.get("TSENGINE_CRASH_ROUNDS", "0"))
 """Of `make test-crash`; 0 = the short form."""
@@ -278,6 +278,3 @@ def report(name: str, rounds: Rounds) -> Iterator[None]:
 
 def run_tool(*command: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run([str(part) for part in command], check=False, capture_output=True, text=True)
-
-
-__all__ = ["DAY_US", "Fault", "Process", "Rounds", "new_seed", "report", "rounds", "run_tool", "to_found"]

@@ -40,10 +40,10 @@ def test_a_killed_writer_loses_nothing_acknowledged(folder: Path, durability: st
 
 
 @pytest.mark.parametrize("way", WAYS)
-def test_a_file_call_fails_or_is_the_last(tmp_path: Path, way: str) -> None:
+def test_a_file_call_fails_or_is_the_last(scratch: Path, way: str) -> None:
     """Whatever returned is there; whatever did not is there whole or not at all; the store opens, and works."""
     seed = new_seed()
-    first = Rounds(tmp_path / "all", seed=seed)
+    first = Rounds(scratch / "all", seed=seed)
     counted = NthCall(way, 1 << 40, **{**WAYS[way], "deadly": False})
     script = first.author().script(2 * SCRIPT_STEPS)
     first.round(counted, [script[:SCRIPT_STEPS]])
@@ -51,13 +51,13 @@ def test_a_file_call_fails_or_is_the_last(tmp_path: Path, way: str) -> None:
     reached = Counter[bool]()
     nth = 1 + seed % stride
     while not reached[False]:
-        work = Rounds(tmp_path / str(nth), seed=seed)
+        work = Rounds(scratch / str(nth), seed=seed)
         fault = NthCall(way, nth, **WAYS[way])
         work.round(fault, [script[:SCRIPT_STEPS]])
         work.round(Fault(), [script[SCRIPT_STEPS : SCRIPT_STEPS + 5]])  # it takes writes again
         reached[fault.is_reached] += 1
         nth += stride
-        for path in tmp_path.iterdir():
+        for path in scratch.iterdir():
             shutil.rmtree(path)
     print(f"{way}: seed {seed}, {reached[True]} points of {counted.matched}")
     assert reached[True] >= min(counted.matched, SHORT_POINTS) - 2
@@ -67,11 +67,11 @@ CALLS = ("pwrite64", "fdatasync", "fsync", "openat", "ftruncate", "rename", "unl
 
 
 @pytest.mark.parametrize("error", ["", "EIO", "ENOSPC"])
-def test_a_system_call_fails_or_is_the_last(tmp_path: Path, error: str) -> None:
+def test_a_system_call_fails_or_is_the_last(scratch: Path, error: str) -> None:
     """LMDB's own calls are among them."""
     if shutil.which("strace") is None:
         pytest.skip("strace is not installed: apt-get install strace")
-    if "Operation not permitted" in run_tool("strace", "-o", tmp_path / "log", "true").stderr:
+    if "Operation not permitted" in run_tool("strace", "-o", scratch / "log", "true").stderr:
         pytest.skip("strace may not trace here")
     seed = new_seed()
     print("seed", seed)
@@ -79,9 +79,9 @@ def test_a_system_call_fails_or_is_the_last(tmp_path: Path, error: str) -> None:
     for call in CALLS if ROUNDS else ("pwrite64", "fdatasync"):
         nth = 1 + seed % 20
         while True:
-            work = Rounds(tmp_path / f"{call}-{nth}", seed=seed)
+            work = Rounds(scratch / f"{call}-{nth}", seed=seed)
             script = work.author().script(SCRIPT_STEPS + 5)
-            fault = Strace(call, nth, str(tmp_path / "log"), error=error)
+            fault = Strace(call, nth, str(scratch / "log"), error=error)
             work.round(fault, [script[:SCRIPT_STEPS]])
             work.round(Fault(), [script[SCRIPT_STEPS:]])
             shutil.rmtree(work.folder)

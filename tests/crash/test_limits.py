@@ -12,9 +12,9 @@ from tests.crash.faults import Limits
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
 
-def test_few_descriptors(tmp_path: Path) -> None:
+def test_few_descriptors(scratch: Path) -> None:
     """64 are enough for everything; fewer end in errors of storage, and the next process goes on."""
-    work = Rounds(tmp_path / "data")
+    work = Rounds(scratch / "data")
     with report("descriptors", work):
         work.round(Limits(descriptors=64), [work.author().script(80)])
         assert not work.book.refused_count, "64 descriptors are enough"
@@ -23,8 +23,8 @@ def test_few_descriptors(tmp_path: Path) -> None:
             work.round(Fault(), [work.author().script(5)])
 
 
-def test_little_memory(tmp_path: Path) -> None:
-    work = Rounds(tmp_path / "data")
+def test_little_memory(scratch: Path) -> None:
+    work = Rounds(scratch / "data")
     with report("memory", work):
         for _ in range(rounds(6, 0.25)):
             # The three environments map 768 MiB of addresses, whatever they hold.

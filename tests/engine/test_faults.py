@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tsengine
-from tsengine import BusyError, Engine, StorageError, StorageFullError, TsengineError, aio
+from tsengine import BusyError, Engine, StorageError, StorageFullError, aio
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
 from tsengine.store.environment import Environment
@@ -279,72 +279,6 @@ def test_after_a_failed_sync_writes_are_refused_until_reopen_and_reads_go_on(tmp
         assert [point.value for point in registers.points()] == [1.0]
         registers.append("t", 4.0)
         assert db.check().problems == []
-
-
-def run_workload(folder: Path, done: list[str]) -> None:
-    """Every kind of step, each noted when it returned."""
-    for session in range(2):
-        with tsengine.open(folder, memory_mb=1) as db:
-            if session == 0:
-                db.create_device("columns", chunk_period="day", serial="C")
-                done.append("columns")
-                db.create_device("registers", type="mutable", serial="R")
-                done.append("registers")
-            columns, registers = db.device("C"), db.device("R")
-            now_us = db.clock.now_us()
-            for number in range(3):
-                name = f"{session}-{number}"
-                columns.append_many([{"variable": name, "value": 1.0, "time": now_us - number * DAY_US}] * 7)
-                done.append(f"columns {name}")
-                registers.append_many([{"variable": name, "value": 1.0}] * 5)
-                done.append(f"registers {name}")
-            db.seal()
-            registers.delete(variables=f"{session}-0")
-            done.append(f"deleted {session}-0")
-            columns.append_many([{"variable": f"{session}-9", "value": 1.0}] * 3)
-            done.append(f"columns {session}-9")
-            db.compact()
-            columns.delete_chunk(min(columns.chunks(), key=lambda chunk: chunk.start).id)
-            done.append(f"deleted {session}-2")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("error", [errno.EIO, errno.ENOSPC])
-@pytest.mark.parametrize("forever", [False, True])
-@pytest.mark.parametrize("name", ["open", "pwrite", "ftruncate", "fdatasync", "fsync", "rename"])
-def test_the_nth_call_fails(tmp_path: Path, name: str, error: int, forever: bool) -> None:
-    """Whatever call fails: what returned is there, what did not is there whole or not at all, and the store opens."""
-    nth = 0
-    while True:
-        nth += 1
-        folder, done = tmp_path / str(nth), []
-        with Faults(name, nth=nth, error=error, forever=forever, torn=True) as calls:
-            try:
-                run_workload(folder, done)
-            except TsengineError as caught:
-                assert not isinstance(caught, tsengine.CorruptionError), nth
-            reached = calls.matched >= nth
-        with tsengine.open(folder) as db:
-            assert db.check().problems == [], nth
-            for serial in ("C", "R"):
-                found = db.devices(serial=serial)
-                label, size = ("columns", 7) if serial == "C" else ("registers", 5)
-                assert found or label not in done
-                for session in range(2):
-                    for number in (0, 1, 2, 9):
-                        variable = f"{session}-{number}"
-                        whole = 3 if number == 9 else size
-                        count = found[0].count(variable) if found else 0
-                        assert count in (0, whole), (nth, label, variable)
-                        deleted = 0 if serial == "R" else 2  # of this one, a session deletes all points
-                        if number == deleted and f"deleted {variable}" in done:
-                            assert count == 0, (nth, variable)
-                        elif f"{label} {variable}" in done and number != deleted:
-                            assert count == whole, (nth, label, variable)
-        shutil.rmtree(folder)
-        if not reached:
-            break
-    assert nth > 1
 
 
 # --- asyncio -----------------------------------------------------------------------------------------------------------------

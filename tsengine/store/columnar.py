@@ -85,6 +85,11 @@ class LiveSegment:
                 segment = self._segment  # opened meanwhile by who removed the file
                 if segment is None:
                     raise
+                return segment
+            entry = self.entry
+            found = entry_of(segment, entry.id, entry.first_log_seq, entry.last_log_seq, entry.tier)
+            if found != entry:  # whole, but another's: its points would be looked for elsewhere
+                raise CorruptionError("segment", file=str(self.path), expected=f"as in the manifest, {entry}", found=str(found))
             self._segment = segment
         return segment
 
