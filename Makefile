@@ -47,17 +47,12 @@ test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSaniti
 	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
 	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest tests/device tests/engine tests/fuzz
 
-<<<<<<< HEAD
 fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
 	TSENGINE_FUZZ_BODIES=100000 TSENGINE_HTTP_EXAMPLES=500 $(PYTEST) --hypothesis-seed=$$seed --timeout=3600 tests/server/test_bytes.py tests/server/test_schemathesis.py
 
-test-crash: build ## kill a writer, and cut the power of its disk (needs root), ROUNDS=200 times each
-	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/engine/test_kill.py tests/log/test_crash.py
-=======
 test-crash: build ## ROUNDS=200 kills and power cuts (as root), every n-th call failed and killed, full disks, limits, 5 x ROUNDS damaged files
 	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/crash
->>>>>>> 38c9e8b (The crash suite takes the place of the crash tests of engine and log; damaged files; segments that changed places are damage)
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.
 lint: build ## ruff, cython-lint, mypy, pyright (where node is installed)
