@@ -104,7 +104,7 @@ FLOORS: list[dict[str, str]] = [
     },
     {
         "tsengine.store": "",
-        "tsengine.store.environment": "",
+        "tsengine.store.environment": "tsengine.store.pages",
         "tsengine.store.lockfile": "",
         "tsengine.store.unfinished": "",
         "tsengine.store.pages": "",
