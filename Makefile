@@ -61,7 +61,7 @@ fuzz: build/in-tree-fuzzed build/coverage.so ## SECONDS=600 of coverage-guided f
 build/coverage.so: tests/fuzz/coverage.c
 	gcc -O2 -shared -fPIC -o $@ $<
 
-soak: build ## MINUTES=10 of mixed load: memory, descriptors and disk have to stay flat; writes build/soak.png (needs matplotlib)
+soak: build bench-peers ## MINUTES=10 of mixed load: memory, descriptors and disk have to stay flat; writes build/soak.png
 	$(BIN)/python -m tests.soak $(MINUTES)
 
 test-crash: build ## ROUNDS=200 kills and power cuts (as root), every n-th call failed and killed, full disks, limits, 5 x ROUNDS damaged files
