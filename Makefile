@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ROUNDS ?= 200
+SECONDS ?= 600
+MINUTES ?= 10
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
 PINS := dev server build bench
@@ -12,10 +14,12 @@ PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/te
 BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
 PEERS := $(VENV)/.peers
 JS := tests/server/js/node_modules/.installed
+SANITIZERS = LD_PRELOAD="$$(for name in libasan.so libubsan.so libstdc++.so; do gcc -print-file-name=$$name; done | tr '\n' ' ')$(PRELOADED)" \
+	ASAN_OPTIONS=detect_leaks=0:allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-http bench-mqtt bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-http bench-mqtt bench-quick bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -42,14 +46,23 @@ test-properties: build ## codecs, batches and segments with 10,000 examples of e
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
 	HYPOTHESIS_PROFILE=properties $(PYTEST) -m hypothesis --hypothesis-seed=$$seed --timeout=1800 $(PROPERTIES)
 
-test-asan: build/in-tree-sanitized ## codecs, stores and log under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree
-	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so) $$(gcc -print-file-name=libstdc++.so)" \
-	ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=print_stacktrace=1 PYTHONMALLOC=malloc \
+test-asan: build/in-tree-sanitized ## every floor under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree
+	$(SANITIZERS) \
 	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest tests/device tests/engine tests/fuzz
 
 fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
 	TSENGINE_FUZZ_BODIES=100000 TSENGINE_HTTP_EXAMPLES=500 $(PYTEST) --hypothesis-seed=$$seed --timeout=3600 tests/server/test_bytes.py tests/server/test_schemathesis.py
+
+fuzz: PRELOADED = $(CURDIR)/build/coverage.so
+fuzz: build/in-tree-fuzzed build/coverage.so ## SECONDS=600 of coverage-guided fuzzing for each target, with sanitizers; TARGETS="wal segment" chooses; replaces the build in the tree
+	$(SANITIZERS) $(BIN)/python -m tests.fuzz $(SECONDS) $(TARGETS)
+
+build/coverage.so: tests/fuzz/coverage.c
+	gcc -O2 -shared -fPIC -o $@ $<
+
+soak: build bench-peers ## MINUTES=10 of mixed load: memory, descriptors and disk have to stay flat; writes build/soak.png
+	$(BIN)/python -m tests.soak $(MINUTES)
 
 test-crash: build ## ROUNDS=200 kills and power cuts (as root), every n-th call failed and killed, full disks, limits, 5 x ROUNDS damaged files
 	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/crash
@@ -118,11 +131,11 @@ clean: ## remove what was built, tested and measured; keeps .venv and data
 	find ext tsengine tests benches -name __pycache__ -prune -exec rm -rf {} +
 
 # setup.py leaves exactly one of the two marks, so going over to the other kind runs again; it then only copies, nothing is compiled.
-build/in-tree-normal build/in-tree-checked build/in-tree-sanitized: $(SOURCES) $(INSTALLED)
+build/in-tree-normal build/in-tree-checked build/in-tree-sanitized build/in-tree-fuzzed: $(SOURCES) $(INSTALLED)
 	@mkdir -p build
 	@$(PREREQUISITES)
 	find ext -name '*.so' -delete
-	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
+	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) TSENGINE_FUZZED=$(if $(findstring fuzzed,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
 
 # The command `tsengine`: an editable install that only links, since the extensions are compiled above.
 $(BIN)/tsengine: pyproject.toml $(INSTALLED)

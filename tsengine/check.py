@@ -17,7 +17,7 @@ from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
 from tsengine.core.log.recovery import Recovery, list_files
 from tsengine.core.store.salvage import salvage
 from tsengine.core.store.segment import Segment
-from tsengine.errors import CorruptionError, TsengineError
+from tsengine.errors import ClosedError, CorruptionError, TsengineError
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import OWN_NAME, SUFFIX
 from tsengine.store.compaction import Progress
@@ -77,6 +77,8 @@ def check_store(engine: Engine, progress: Progress | None = None) -> Report:
             oldest = min(engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
             for _ in engine.log.read(oldest + 1):
                 report.records += 1
+        except ClosedError:  # meanwhile: that is no problem of the store
+            raise
         except TsengineError as error:
             report.problems.append(text_of(error))
     with engine.holding_catalog():
@@ -197,6 +199,8 @@ def check_keys(stores: Stores, report: Report) -> None:
             newest = max((entry.id for entry in stores.manifest.segments()), default=0)
             if newest >= stores.manifest.next_segment_id:
                 report.problems.append(f"the next segment's number, {stores.manifest.next_segment_id}, is taken")
+    except ClosedError:
+        raise
     except TsengineError as error:
         report.problems.append(text_of(error))
 

@@ -17,7 +17,7 @@ from tsengine.core.os.mapping cimport Mapping
 from tsengine.core.store.block cimport STATS_NOT_FINITE, BlockStats, block_decode, block_stats
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
 
-from tsengine.errors import CorruptionError
+from tsengine.errors import CorruptionError, StorageError
 
 cdef enum:
     # Dictionaries kept of one segment: up to 64 KiB of text each, and most segments have a few. A month of texts that never
@@ -200,6 +200,11 @@ cdef class Segment:
             raise self.damaged("segment", 0, f"{size} bytes, too few")
         if data[:8] != MAGIC:
             raise self.damaged("segment header", 0, "another kind of file")
+        if SEGMENT_VERSION < read_u32(data + 8) == read_u32(data + size - 12) and data[size - 8:size] == TRAILER_MAGIC:
+            raise StorageError(
+                f"{self.path} was written by a newer tsengine (segment version {read_u32(data + 8)}, this one reads up to version"
+                f" {SEGMENT_VERSION}); open the store with that one"
+            )
         if read_u32(data + 8) != SEGMENT_VERSION or read_u32(data + 12) != 0:
             raise self.damaged("segment header", 8, f"version {read_u32(data + 8)}, this program reads version {SEGMENT_VERSION}")
         trailer = data + size - SEGMENT_TRAILER_BYTES

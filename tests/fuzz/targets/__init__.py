@@ -1,0 +1,5 @@
+"""What is fuzzed: a module each, found by its name in this folder.
+
+A target has `seeds()`, valid inputs to begin with; `run(data)`, which may raise a TsengineError and nothing else; and, where there are
+checksums, `repair(data)`, which makes them good again, so that what lies behind them is reached.
+"""
