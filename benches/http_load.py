@@ -147,7 +147,7 @@ def arrow(first: int, count: int) -> bytes:
 
 KINDS: list[tuple[str, str, Callable[[int, int], bytes], list[tuple[int, float | None]]]] = [
     ("JSON", "application/json", plain, [(10, 250_000), (1_000, 2.5e6)]),
-    ("columnar JSON", "application/json", columnar, [(1_000, 8e6), (10_000, 8e6)]),
+    ("columnar JSON", "application/vnd.tsengine.columns+json", columnar, [(1_000, 8e6), (10_000, 8e6)]),
     ("MessagePack", "application/msgpack", messagepack, [(1_000, None), (10_000, None)]),
     ("Arrow", ARROW, arrow, [(1_000, 15e6), (10_000, 15e6)]),
 ]

@@ -159,8 +159,8 @@ class Writes(Fleet):
             with state.lock:  # as `locked_state`, which would cost a tenth of a small write
                 if state.is_stale:
                     continue
-                if state.info.type == "mutable":
-                    self._reserve.check_room()  # a read must be able to apply what the log took
+                if state.info.type == "mutable" or self._reserve.is_given_up:
+                    self._reserve.check_room()  # a read must be able to apply what the log took, and deletes need the rest
                 added = state.reserve(record, self.clock.now_us())
                 try:
                     batch.stamp(record, number, state.next_sequence)

@@ -6,6 +6,7 @@ import json
 import shutil
 import ssl
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,8 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from tests.mqtt.mqtt_server import MqttServer
-from tests.server.server_process import Made
+from tests.mqtt.raw_client import RawClient, publish_packet
+from tests.server.server_process import ROOT, Made
 
 TIMEOUT_S = 30
 VERSIONS = pytest.mark.parametrize("version", [MQTTv311, MQTTv5])
@@ -197,3 +199,24 @@ def test_mosquitto_sub(server: MqttServer, device: Made, version: str) -> None:
         message = {"device": device.id, "topic": "cmd/reboot", "message": "now"}
         assert server.call("POST", "/analysis/services/mqtt/publish", server.account, message).status == 200
         assert "cmd/reboot now\n" in process.stdout.read()
+
+
+def test_serve_takes_mqtt_from_the_command_line(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "tsengine", "serve", "--data", str(tmp_path / "data"), "--port", "0", "--mqtt", "0"]
+    command += ["--mqtt-connections", "5", "--mqtt-max-packet", "200"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if line.startswith("tsengine listens on "):
+                break
+        (url,) = [line.split()[-1] for line in lines if line.startswith("tsengine takes MQTT on mqtt://127.0.0.1:")]
+        token = next(line for line in lines if line.startswith("try: ")).split("token: ")[1].split("'")[0]
+        with RawClient("127.0.0.1", int(url.rpartition(":")[2])) as client:
+            assert client.connect(token)[0] == 0
+            client.send(publish_packet("a", b"x" * 100, 1), publish_packet("a", b"x" * 200, 2))
+            assert client.receive() == (0x40, b"\0\1")
+            assert client.receive() is None
+        process.terminate()
+        assert process.wait(TIMEOUT_S) == 0

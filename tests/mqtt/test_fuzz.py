@@ -10,7 +10,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.mqtt.mqtt_server import Inside, listening
@@ -77,7 +77,6 @@ def check_alive(inside: Inside, caplog: pytest.LogCaptureFixture) -> None:
 
 
 @given(st.binary(max_size=200), st.lists(st.integers(0, 1000), max_size=5), st.booleans())
-@settings(max_examples=60)
 def test_any_bytes(inside: Inside, caplog_once: pytest.LogCaptureFixture, data: bytes, cuts: list[int], reads: bool) -> None:
     with inside.client() as client:
         send_in_pieces(client, data, cuts)
@@ -92,7 +91,6 @@ def test_any_bytes(inside: Inside, caplog_once: pytest.LogCaptureFixture, data: 
 @given(
     LEVELS, STREAMS, st.lists(st.integers(0, 1000), max_size=8), st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), max_size=3)
 )
-@settings(max_examples=120)
 def test_any_packets_after_connect(
     inside: Inside, caplog_once: pytest.LogCaptureFixture, level: int, stream: bytes, cuts: list[int], changes: list[tuple[int, int]]
 ) -> None:
@@ -106,7 +104,6 @@ def test_any_packets_after_connect(
 
 
 @given(st.lists(st.tuples(st.integers(0, 1000), st.integers(0, 255)), min_size=1, max_size=4), LEVELS)
-@settings(max_examples=60)
 def test_any_connect(inside: Inside, caplog_once: pytest.LogCaptureFixture, changes: list[tuple[int, int]], level: int) -> None:
     token: str = inside.token  # type: ignore[attr-defined]
     with inside.client() as client:

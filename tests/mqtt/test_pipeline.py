@@ -114,3 +114,26 @@ def test_rate_limits_count_publishes(tmp_path: Path, level: int) -> None:
     if level == V5:
         assert {body[2] for _, body in found if len(body) > 2} == {Reason.QUOTA_EXCEEDED}
     assert server.stop() == 0
+
+
+def test_metrics_count_publishes_and_connections(parsing: MqttServer) -> None:
+    def numbers() -> dict[str, float]:
+        connection = parsing.connect()
+        connection.request("GET", "/metrics", headers={"account-token": parsing.account})
+        lines = connection.getresponse().read().decode().splitlines()
+        connection.close()
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines if not line.startswith("#"))}
+
+    device = parsing.make("mutable")
+    before = numbers()
+    with parsing.client() as client:
+        client.connect(device.token, level=V5)
+        client.send(
+            *(publish_packet("a", body, 1, level=V5) for body in (b"1", b'[{"variable":"a"},{"variable":"b"}]', b'{"variable":""}'))
+        )
+        assert [client.receive() is not None for _ in range(3)] == [True] * 3
+        after = numbers()
+    assert after["tsengine_ingested_points_total"] - before["tsengine_ingested_points_total"] == 3
+    assert after["tsengine_mqtt_connections"] >= 1
+    name = 'tsengine_errors_total{kind="InputError"}'
+    assert after[name] - before.get(name, 0) == 1

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
+import socket
 import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.mqtt.mqtt_server import MqttServer
+from tests.mqtt.mqtt_server import MqttServer, listening
 from tests.mqtt.raw_client import RawClient, publish_packet, subscribe_packet, unsubscribe_packet, with_length
 from tests.server.server_process import Made
+from tsengine.errors import InputError, NotFoundError
 from tsengine.mqtt import packet
 from tsengine.mqtt.packet import V5, V311, Property, Reason
 
@@ -487,3 +490,88 @@ def test_a_full_device_refuses_in_order_even_when_it_was_not_loaded_yet(tmp_path
         assert [int.from_bytes(body[:2]) for _, body in found if body] == list(range(1, 21))  # type: ignore[misc]
         assert [body[2:3] for _, body in found] == [b""] * 5 + [bytes((Reason.QUOTA_EXCEEDED,))] * 15  # type: ignore[misc]
     assert server.stop() == 0
+
+
+def test_the_engine_publishes_from_any_thread(tmp_path: Path) -> None:
+    with listening(tmp_path / "data") as inside:
+        device = inside.engine.create_device("heard")
+        token = inside.engine.create_token(device.id, "heard").token
+        with inside.client() as client:
+            client.connect(token)
+            client.send(subscribe_packet(1, "cmd/+", qos=0))
+            assert client.receive() == (0x90, b"\0\1\0")
+            inside.engine.publish(device.id, "cmd/a", "text")
+            inside.engine.publish(device.id, "cmd/b", b"\x00\xff")
+            assert [client.receive(), client.receive()] == [(0x30, b"\0\5cmd/atext"), (0x30, b"\0\5cmd/b\x00\xff")]
+            for wrong in ("", "a/+", "#", "x" * 1_025):
+                with pytest.raises(InputError):
+                    inside.engine.publish(device.id, wrong, "")
+            with pytest.raises(NotFoundError):
+                inside.engine.publish("0" * 24, "a", "")
+
+
+def test_a_client_that_acknowledges_nothing_is_disconnected(tmp_path: Path) -> None:
+    with listening(tmp_path / "data") as inside:
+        device = inside.engine.create_device("deaf")
+        token = inside.engine.create_token(device.id, "deaf").token
+        with inside.client() as client:
+            client.connect(token, level=V5)
+            client.send(subscribe_packet(1, "a", level=V5))
+            assert client.receive() is not None
+            for _ in range(101):
+                inside.engine.publish(device.id, "a", "x")
+            for number in range(1, 101):
+                assert client.receive() == (0x32, b"\0\1a" + number.to_bytes(2) + b"\0x")
+            assert_ended(client, V5, Reason.QUOTA_EXCEEDED)
+
+
+def test_larger_messages_than_a_client_takes_are_dropped(tmp_path: Path) -> None:
+    with listening(tmp_path / "data") as inside:
+        device = inside.engine.create_device("small")
+        token = inside.engine.create_token(device.id, "small").token
+        with inside.client() as client:
+            client.connect(token, level=V5, properties=packet.write_properties({Property.MAXIMUM_PACKET_SIZE: 100}))
+            client.send(subscribe_packet(1, "a", level=V5, qos=0))
+            assert client.receive() is not None
+            inside.engine.publish(device.id, "a", b"x" * 100)
+            inside.engine.publish(device.id, "a", b"y")
+            assert client.receive() == (0x30, b"\0\1a\0y")
+
+
+def test_the_use_of_a_token_is_noted(server: MqttServer, device: Made) -> None:
+    def last_used() -> Any:
+        query = {"fields": ["last_authorization", "token"]}
+        return server.call("GET", f"/device/token/{device.id}", server.account, query=query).result[0]["last_authorization"]
+
+    assert last_used() is None
+    with server.client() as client:
+        client.connect(device.token)
+        assert last_used() is not None
+
+
+def test_acknowledgements_arrive_though_the_client_still_sends(server: MqttServer, device: Made) -> None:
+    """The server ends a connection whose bytes it has not read; what it said before must not be lost by that."""
+    with server.client() as client:
+        client.connect(device.token)
+        sound = [publish_packet("a", point(number), number) for number in range(1, 51)]
+        behind = [publish_packet("a", b"x" * 1_000, number) for number in range(100, 6_100)]
+
+        def send() -> None:
+            with contextlib.suppress(OSError):
+                client.send(*sound, publish_packet("a", b'[{"variable":"a b"}]', 51), *behind)
+
+        sender = threading.Thread(target=send)
+        sender.start()
+        assert [client.receive() for _ in range(51)] == [*(puback(number) for number in range(1, 51)), None]
+        client.socket.shutdown(socket.SHUT_RDWR)
+        sender.join()
+
+
+def test_reasons_are_left_out_if_they_are_not_wanted_or_too_long(server: MqttServer, device: Made) -> None:
+    wishes = {Property.REQUEST_PROBLEM_INFORMATION: 0}, {Property.MAXIMUM_PACKET_SIZE: 20}
+    for wish in wishes:
+        with server.client() as client:
+            client.connect(device.token, level=V5, properties=packet.write_properties(wish))
+            client.send(publish_packet("a", b'[{"variable":"a b"}]', 1, level=V5), b"\xf0\x00")
+            assert client.receive() == (0x40, b"\0\1\x99\0")
+            assert_ended(client, V5, Reason.PROTOCOL_ERROR)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import select
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -103,6 +105,26 @@ def test_a_client_that_does_not_read_is_cut_off(hasty: Server) -> None:
         with pytest.raises((EOFError, ConnectionResetError)):
             for _ in range(100):
                 line.answer()
+
+
+def test_a_client_that_reads_slowly_is_not_cut_off(hasty: Server) -> None:
+    device = hasty.make("immutable")
+    hasty.send(device, *({"variable": "a", "value": "x" * 6000} for _ in range(1000)))
+    with Line(hasty) as line:
+        line.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
+        line.send(request("GET", "/data?qty=1000", device.token))  # 6 MB in one answer
+        began_s, received = time.monotonic(), b""
+        while (passed_s := time.monotonic() - began_s) < 6 * SHORT_S:
+            if len(received) < 500_000 * passed_s:
+                received += line.socket.recv(2048)
+            else:
+                assert hasty.call("GET", "/health").result == "ok"
+        size = int(re.findall(rb"content-length: (\d+)", received)[0])
+        assert len(received) < size, "it was read too fast to tell"
+        while len(received) < size:
+            piece = line.socket.recv(1 << 20)
+            assert piece, "cut off"
+            received += piece
 
 
 @pytest.mark.parametrize("cut", [False, True])

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from tests.server.server_process import Made, Server
 from tests.strategies import QUICK
-from tsengine.server.encoding import MEMBERS_MAX, encoding_of, expand, zstd
 from tsengine.server.envelope import Refusal
+from tsengine.server.http.encoding import MEMBERS_MAX, encoding_of, expand, zstd
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {"gzip": gzip.compress, "deflate": zlib.compress, "zstd": zstd.compress}
 MAX = 1_000_000

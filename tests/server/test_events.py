@@ -13,8 +13,9 @@ import pytest
 
 from tests.server.in_process import ACCOUNT, in_loop, site
 from tests.server.server_process import Made, Server
-from tsengine.server import events, inspector
+from tsengine.server import inspector
 from tsengine.server.inspector import CONTENT_CHARS, EVENT_BYTES, LISTENER_BYTES
+from tsengine.server.routes import events
 
 DENIED = (401, "Authorization denied")
 PARSERS = {name: f"tests.server.sample_parsers:{name}" for name in ("talk", "fail", "chatter")}

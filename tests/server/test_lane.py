@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import select
 import struct
@@ -9,12 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 import tsengine
 from tests.server.raw import Line, Raw, request
 from tests.server.server_process import Made, Server
-from tsengine.server.protocol import LANE_REQUESTS
+from tsengine.server.http.protocol import LANE_REQUESTS
 
 POINT = b'{"variable":"a","value":1}'
 
@@ -58,6 +60,7 @@ TAKEN: list[tuple[str, str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/data", "mutable", POINT, {}),
     ("POST", "/data", "immutable", POINT, {"content_type": ""}),
     ("POST", "/data", "immutable", POINT, {"content_type": "application/json; charset=utf-8"}),
+    ("POST", "/data", "immutable", msgspec.msgpack.encode({"variable": "a"}), {"content_type": "application/msgpack"}),
     ("POST", "/data", "immutable", POINT, {"connection": "close"}),
     ("POST", "/data", "immutable", b"[]", {}),
     ("GET", "/data", "immutable", None, {}),
@@ -72,7 +75,8 @@ LEFT: list[tuple[str, str, str, bytes | None, dict[str, str]]] = [
     ("POST", "/data/", "immutable", POINT, {}),
     ("POST", "/data", "immutable", POINT, {"expect": "100-continue"}),
     ("POST", "/data", "immutable", POINT, {"content_encoding": "gzip"}),
-    ("POST", "/data", "immutable", POINT, {"content_type": "application/msgpack"}),
+    ("POST", "/data", "immutable", POINT, {"content_type": "application/x-unknown"}),
+    ("POST", "/data", "immutable", POINT, {"content_type": "application/JSON"}),
     ("POST", "/data", "immutable", POINT, {"content_length": "1001"}),
     ("POST", "/data", "immutable", b"1a\r\n" + POINT + b"\r\n0\r\n\r\n", {"content_length": "", "transfer_encoding": "chunked"}),
     ("PUT", "/data", "mutable", POINT, {}),
@@ -167,6 +171,21 @@ def test_an_answer_has_a_request_id_of_its_own(server: Server, device: Made) -> 
         heads = [line.answer().head for _ in range(2)]
     ids = {next(part for part in head.split(b"\r\n") if part.startswith(b"x-request-id: ")) for head in heads}
     assert len(ids) == 2
+
+
+@pytest.mark.parametrize("limits", [{"GET /data": 3}, {"device": 3}])
+def test_reads_are_counted_where_they_are_limited(tmp_path: Path, limits: dict[str, int]) -> None:
+    server = Server(tmp_path / "data", rate_limits=limits)
+    device = server.make("immutable")
+    with Line(server) as line:
+        line.send(request("GET", "/data", device.token) * 4)
+        statuses = [line.answer().status for _ in range(4)]
+    assert statuses in ([200, 200, 200, 429], [200] * 4)  # a minute may have ended in between
+    if statuses[-1] == 200:
+        with Line(server) as line:
+            line.send(request("GET", "/data", device.token) * 4)
+            assert [line.answer().status for _ in range(4)][-1] == 429
+    assert server.stop() == 0
 
 
 # --- the same head again ----------------------------------------------------------------------------------------------
@@ -329,6 +348,26 @@ def test_a_client_that_is_gone_leaves_whole_points(tmp_path: Path) -> None:
             line.socket.setsockopt(1, 13, struct.pack("ii", 1, 0))  # SO_LINGER: what is closed is reset
     assert server.call("POST", "/data", device.token, body).result == "7 Data Added"
     assert len(values_of(server, device)) % 7 == 0
+    assert server.stop() == 0
+
+
+def test_a_stop_answers_what_was_taken(tmp_path: Path) -> None:
+    server = Server(tmp_path / "data", durability="sync")
+    device = server.make()
+    with Line(server) as idle, Line(server) as line:
+        idle.send(request("POST", "/data", device.token, POINT))
+        assert idle.answer().status == 200
+        line.send(request("POST", "/data", device.token, POINT) * 3 * LANE_REQUESTS)
+        assert line.answer().status == 200
+        server.process.terminate()
+        answered = 2
+        with contextlib.suppress(EOFError, ConnectionResetError):
+            while line.answer().status == 200:
+                answered += 1
+        assert idle.is_closed()
+    assert server.stop() == 0
+    server.start()
+    assert len(values_of(server, device)) == answered
     assert server.stop() == 0
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tsengine.server.envelope import Refusal
-from tsengine.server.listing import wildcard_fits
-from tsengine.server.queries import Arguments, parse_query
+from tsengine.server.routes.listing import wildcard_fits
+from tsengine.server.routes.queries import Arguments, parse_query
 
 
 @pytest.mark.parametrize(

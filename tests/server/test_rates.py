@@ -180,3 +180,14 @@ def test_the_command_line_has_limits_and_parsers(tmp_path: Path) -> None:
     process.stdout.close()
     refused = subprocess.run([*command, "--rate-limit", "gold"], cwd=ROOT, capture_output=True, text=True)
     assert refused.returncode == 1 and "a rate limit is one of free, starter, scale" in refused.stderr
+
+
+@pytest.mark.parametrize(("limits", "rpm"), [({"GET /data": 1, "POST /data": 1}, None), ({"device": 1}, None), ({}, 1)])
+def test_the_fast_lane_leaves_alone_what_is_counted(tmp_path: Path, limits: dict[str, int], rpm: int | None) -> None:
+    server = Server(tmp_path / "data", rate_limits=limits)
+    try:
+        device = server.make("immutable", **({} if rpm is None else {"rpm": rpm}))
+        for method, body in (("POST", POINT), ("GET", None)):  # a minute may end in between, but not three times
+            assert {server.call(method, "/data", device.token, body).status for _ in range(4)} == {200, 429}
+    finally:
+        server.stop()

@@ -12,7 +12,7 @@ import pytest
 from tests.server.server_process import Server
 from tsengine.errors import StorageError
 from tsengine.server.app import ROUTES
-from tsengine.server.request_log import RequestLog
+from tsengine.server.http.request_log import RequestLog
 
 
 @pytest.fixture

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 
 from tsengine.core.json_rows import json_rows
 from tsengine.core.places import Places
-from tsengine.server.dates import iso_ms
-from tsengine.server.wire import WireRow, js_number
+from tsengine.server.wire import row_of
 from tsengine.types import Location, Point
 
 DEVICE = "0123456789abcdef01234567"
@@ -36,38 +35,20 @@ points = st.builds(
 )
 
 
-def row_of(point: Point, details: bool) -> WireRow:
-    value = point.value
-    assert point.id is not None
-    coordinates = [js_number(point.location.lng), js_number(point.location.lat)] if point.location else None
-    return WireRow(
-        id=point.id,
-        device=DEVICE,
-        variable=point.variable,
-        value=js_number(value) if isinstance(value, float) else value,
-        unit=point.unit,
-        group=point.group,
-        location={"type": "Point", "coordinates": coordinates} if coordinates else None,
-        metadata=point.metadata,
-        time=iso_ms(point.time),
-        created_at=iso_ms(point.created_at) if details and point.created_at is not None else None,
-    )
-
-
 @given(st.lists(points, max_size=5), st.booleans())
 def test_rows_are_what_msgspec_makes_of_them(found: list[Point], details: bool) -> None:
-    assert json_rows(found, DEVICE, details) == msgspec.json.encode([row_of(point, details) for point in found])
+    assert json_rows(found, DEVICE, details) == msgspec.json.encode([row_of(point, DEVICE, details) for point in found])
 
 
 @pytest.mark.parametrize("value", [0.0, -0.0, 2.0**53, -(2.0**53), 2.0**53 + 2, 1e300, 5e-324, 0.1, math.nan, math.inf, -math.inf])
 def test_numbers_are_javascripts(value: float) -> None:
     point = Point("v", value, datetime(1, 1, 1, tzinfo=UTC), id="0" * 24)
-    assert json_rows([point], DEVICE, False) == msgspec.json.encode([row_of(point, False)])
+    assert json_rows([point], DEVICE, False) == msgspec.json.encode([row_of(point, DEVICE, False)])
 
 
 def test_many_rows_are_whole() -> None:
     found = [Point("v" * (n % 90 + 1), "é" * n, datetime(2024, 5, 6, 7, 8, 9, 10_999, UTC), id="f" * 24) for n in range(1_000)]
-    assert json_rows(found, DEVICE, True) == msgspec.json.encode([row_of(point, True) for point in found])
+    assert json_rows(found, DEVICE, True) == msgspec.json.encode([row_of(point, DEVICE, True) for point in found])
 
 
 def test_what_is_no_point_is_refused() -> None:

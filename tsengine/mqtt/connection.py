@@ -25,6 +25,8 @@ IN_FLIGHT_OVERHEAD_BYTES = 256
 """What each of them costs beside its packet: record, place in the log's queue, callback."""
 UNSENT_BYTES = 64 << 10
 """What may wait to be sent to one client before its socket is not read any more, bytes."""
+LINGER_S = 2.0
+"""How long a client may take to close its side after the server's last packet, seconds."""
 BY_WORK, BY_STORE, BY_CLIENT, BY_END = 1, 2, 4, 8
 """Why a connection is held: work that must be over before the next packet, the log, a client that does not read, the end."""
 
@@ -106,8 +108,9 @@ class Connection(asyncio.Protocol):
             self._rest += data
             self._look()
         elif self._held:
-            if not self._held & BY_END:
+            if not self._held & BY_END:  # then it goes nowhere
                 self._rest = bytearray(data)
+                self._needed = 0
         else:
             self._take(data)
 
@@ -275,4 +278,10 @@ class Connection(asyncio.Protocol):
         farewell, self._farewell = self._farewell, None
         self.say_goodbye(*farewell)
         self.stuck_s = self.stuck_s or self.loop.time()  # so that a client that does not read its last packets is given up
-        self.transport.close()
+        if self.transport.can_write_eof() and not self.transport.is_closing():
+            # Closing while bytes of the client wait unread would have the system throw away what the client has not read yet.
+            self.transport.write_eof()
+            self.transport.resume_reading()  # to nowhere
+            self.loop.call_later(LINGER_S, self.transport.close)
+        else:
+            self.transport.close()

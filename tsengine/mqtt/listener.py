@@ -117,6 +117,7 @@ class Listener:
     def add(self, session: Session) -> bool:
         """Count a new connection in; False: there are too many."""
         self._sessions.add(session)
+        self.service.traffic.mqtt_connections += 1
         is_crowded = len(self._sessions) > self.service.settings.mqtt_connections
         if is_crowded and not self._is_crowded:
             logger.warning("%d MQTT connections are open, as many as --mqtt-connections allows; more are closed", len(self._sessions) - 1)
@@ -141,6 +142,7 @@ class Listener:
             token = engine.find_authorization_hash(bytes.fromhex(user + secret))
         if token is None:
             raise Refused(Reason.BAD_USER_OR_PASSWORD, "Authorization denied")
+        self.service.gate.note_use(token)
         if token.device == NO_DEVICE:
             return token, None
         info = engine.info_of(token.device)  # newer than a state for writing, which is forgotten after watchers were told
@@ -161,6 +163,7 @@ class Listener:
     def leave(self, session: Session) -> None:
         """Forget a session whose connection is gone."""
         self._sessions.discard(session)
+        self.service.traffic.mqtt_connections -= 1
         clients = self._clients.get(session.owner)
         if clients is not None and clients.get(session.client_id) is session:
             del clients[session.client_id]

@@ -22,9 +22,9 @@ from tsengine.mqtt.payload import body_of, mark_of, points_of
 from tsengine.mqtt.tip import TipAnswer
 from tsengine.mqtt.topics import TIP_ROOT, check_name, fits, is_valid_filter, tip_parts
 from tsengine.server.auth import Need, require_active
-from tsengine.server.envelope import Refusal
+from tsengine.server.envelope import Refusal, error_kind
+from tsengine.server.routes.tip import BODY_HEADERS, device_with_serial, unknown_serial
 from tsengine.server.sending import store
-from tsengine.server.tip import BODY_HEADERS, device_with_serial, unknown_serial
 from tsengine.types import NO_DEVICE, Token
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Session(Connection):
         "_tip",
         "_topic",
         "_unacknowledged",
+        "_wants_reasons",
         "_will",
         "client_id",
         "level",
@@ -99,6 +100,7 @@ class Session(Connection):
         self._last_id = 0
         self._receive_maximum = UNACKNOWLEDGED_MAX
         self._peer_max_packet = 0  # 0 = any
+        self._wants_reasons = True
 
     def connection_made(self, transport: object) -> None:
         super().connection_made(transport)  # type: ignore[arg-type]
@@ -161,21 +163,26 @@ class Session(Connection):
             self._in_turn(number, packet.puback(self.level, number), answer, None)
             return
         record = from_points(points, listener.now_us(), True)
-        in_flight_bytes = size_bytes + IN_FLIGHT_OVERHEAD_BYTES
-        is_staged = listener.engine.write_soon(device.device.number, record, partial(self._stored, device, number, in_flight_bytes, answer))
-        listener.service.saw_input(device.id, len(points), size_bytes)
-        self.staged(in_flight_bytes)
+        count = len(points)
+        done = partial(self._stored, device, number, count, size_bytes, answer)
+        is_staged = listener.engine.write_soon(device.device.number, record, done)
+        self.staged(size_bytes + IN_FLIGHT_OVERHEAD_BYTES)
         if not is_staged:
-            self.work(self._store_later(device, number, record, in_flight_bytes, answer))
+            self.work(self._store_later(device, number, count, size_bytes, answer, record))
 
-    async def _store_later(self, device: AsyncDevice, number: int, record: bytes, in_flight_bytes: int, answer: TipAnswer | None) -> None:
+    async def _store_later(
+        self, device: AsyncDevice, number: int, count: int, size_bytes: int, answer: TipAnswer | None, record: bytes
+    ) -> None:
         """Wait for the room or the device's state that a write needs."""
         failure: Failure | None = None
         try:
             await self._listener.engine.write(device.device.number, record)
+            self._listener.service.saw_input(device.id, count, size_bytes)
         except TsengineError as error:
             failure = error
-        self._answer(device, number, in_flight_bytes, answer, failure)
+        finally:
+            self.settled(size_bytes + IN_FLIGHT_OVERHEAD_BYTES)
+        self._answer(device, number, answer, failure)
 
     def _watch(self, device: AsyncDevice, number: int, body: bytes, answer: TipAnswer | None = None) -> None:
         """Take the long way of a POST: rate limits, payload parsers, an inspector that is heard."""
@@ -190,38 +197,42 @@ class Session(Connection):
                 answer.count = count
         except (TsengineError, Refusal) as error:
             failure = error
-        self._answer(None, number, len(body), answer, failure)  # the inspector has seen the failure
+        finally:
+            self.settled(len(body))
+        self._answer(None, number, answer, failure)  # the inspector has seen the failure
 
-    def _answer(
-        self, device: AsyncDevice | None, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: Failure | None
-    ) -> None:
+    def _answer(self, device: AsyncDevice | None, number: int, answer: TipAnswer | None, failure: Failure | None) -> None:
         """Work with a publish is over: answer it in its turn, for what came before may not be durable yet."""
-        self.settled(in_flight_bytes)
         if failure is not None:
             self._reject(device, number, failure, answer)
         else:
             self._in_turn(number, packet.puback(self.level, number), answer)
 
     def _stored(
-        self, device: AsyncDevice, number: int, in_flight_bytes: int, answer: TipAnswer | None, failure: TsengineError | None
+        self, device: AsyncDevice, number: int, count: int, size_bytes: int, answer: TipAnswer | None, failure: TsengineError | None
     ) -> None:
-        """A publish is durable, or was not stored."""
+        """A publish of so many points is durable, or was not stored."""
         if failure is not None:
             self._reject(device, number, failure, answer)
         else:
+            self._listener.service.saw_input(device.id, count, size_bytes)
             self._tell(answer, None)
             if number:
                 self.acknowledge(b"\x40\x02%c%c" % (number >> 8, number & 255))
-        self.settled(in_flight_bytes)
+        self.settled(size_bytes + IN_FLIGHT_OVERHEAD_BYTES)
 
     def _reject(self, device: AsyncDevice | None, number: int, error: Failure, answer: TipAnswer | None = None) -> None:
         """Answer a publish that is not stored. 3.1.1 has no word for it: its connection ends instead of acknowledging what is not there."""
         if device is not None:
             self._listener.inspect(device, "Error", str(error))
+        self._listener.service.traffic.errors[error_kind(error)] += 1
         told = None if answer is None else answer.refused(error)
         is_the_clients_fault = isinstance(error, (InputError, Refusal))
         if is_the_clients_fault and number and self.level == V5:
-            self._in_turn(number, packet.puback(V5, number, reason_of(error), str(error)), answer, told)
+            ack = packet.puback(V5, number, reason_of(error), str(error) if self._wants_reasons else "")
+            if self._peer_max_packet and len(ack) > self._peer_max_packet:
+                ack = packet.puback(V5, number, reason_of(error))
+            self._in_turn(number, ack, answer, told)
             return
         self._tell(answer, told)
         if number or not is_the_clients_fault:
@@ -362,6 +373,7 @@ class Session(Connection):
         self.patience_s = 1.5 * keep_alive_s if keep_alive_s else math.inf
         self._receive_maximum = min(connect.properties.get(Property.RECEIVE_MAXIMUM, UNACKNOWLEDGED_MAX), UNACKNOWLEDGED_MAX)
         self._peer_max_packet = connect.properties.get(Property.MAXIMUM_PACKET_SIZE, 0)
+        self._wants_reasons = bool(connect.properties.get(Property.REQUEST_PROBLEM_INFORMATION, 1))
         self._will = connect.will
         self.level = level
         listener.enter(self)
@@ -454,7 +466,8 @@ class Session(Connection):
 
     def say_goodbye(self, reason: Reason, problem: str) -> None:
         if self.level == V5:
-            self.send(packet.disconnect(reason, problem))
+            goodbye = packet.disconnect(reason, problem)
+            self.send(packet.disconnect(reason) if 0 < self._peer_max_packet < len(goodbye) else goodbye)
 
     def on_lost(self) -> None:
         if self._will is not None and self._device is not None:

@@ -9,8 +9,8 @@ from tsengine.errors import TsengineError
 from tsengine.ingest import WirePoint
 from tsengine.mqtt.topics import TIP_ROOT
 from tsengine.server.envelope import Refusal
+from tsengine.server.routes.tip import error_code, last_values, points_of, text_of
 from tsengine.server.service import Service
-from tsengine.server.tip import error_code, last_values, points_of, text_of
 from tsengine.tagotip import read_counter, read_names
 
 

@@ -15,13 +15,27 @@ import falcon
 import falcon.asgi
 
 from tsengine.aio import AsyncEngine
-from tsengine.server import backups, devices, events, files, influx, messages, metrics, network, parameters, points, statistics, tip, tokens
-from tsengine.server.asgi import Disconnected, Message, Receive, Scope, Send, reply
-from tsengine.server.data import post_data
 from tsengine.server.envelope import JSON_HEADERS, PREFLIGHT_HEADERS, Answer, Refusal, route_not_found
+from tsengine.server.http.asgi import Disconnected, Message, Receive, Scope, Send, reply
+from tsengine.server.http.request_log import RequestLog, request_id_of
 from tsengine.server.openapi import document
 from tsengine.server.rates import DEVICE_ROUTES, route_of
-from tsengine.server.request_log import RequestLog, request_id_of
+from tsengine.server.routes import (
+    backups,
+    devices,
+    events,
+    files,
+    influx,
+    messages,
+    metrics,
+    network,
+    parameters,
+    points,
+    statistics,
+    tip,
+    tokens,
+)
+from tsengine.server.routes.data import post_data
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer, put
 from tsengine.server.settings import Settings

@@ -75,7 +75,8 @@ class Gate:
         """Return when a token last opened the gate, or None: not since the server started."""
         return self._used_us.get(token.token)
 
-    def _note_use(self, token: Token) -> None:
+    def note_use(self, token: Token) -> None:
+        """Remember that a token opens the gate now."""
         if len(self._used_us) >= TOKENS_NOTED:
             self._used_us.clear()
         self._used_us[token.token] = self._engine.engine.clock.now_us()
@@ -112,7 +113,7 @@ class Gate:
         device = self.device_by_number(token.device)
         if device is None:
             raise denied()
-        self._note_use(token)
+        self.note_use(token)
         return Caller(device, token)
 
     def device(self, headers: Iterable[tuple[bytes, bytes]], need: Need) -> AsyncDevice:
@@ -149,7 +150,7 @@ class Gate:
         token = self._engine.engine.find_authorization(text)
         if token is None or token.permission not in ("full", need):
             return False
-        self._note_use(token)
+        self.note_use(token)
         return True
 
     def device_by_number(self, number: int) -> AsyncDevice | None:

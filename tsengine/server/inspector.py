@@ -15,9 +15,9 @@ import msgspec
 
 from tsengine.errors import TsengineError
 from tsengine.ids import new_id
-from tsengine.server.asgi import Disconnected
 from tsengine.server.dates import iso_ms_of
 from tsengine.server.envelope import Refusal
+from tsengine.server.http.asgi import Disconnected
 
 INSPECTOR, DATA = "device_inspector.", "device_data."
 

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from tsengine import __version__
-from tsengine.server.asgi import JSON
+from tsengine.server.http.asgi import JSON
 from tsengine.server.routing import TOKEN_TEXTS, Call, Route
 
 SECURITY: dict[str, list[dict[str, list[str]]]] = {

@@ -94,11 +94,13 @@ class Rates:
 
     Attributes:
         counts_data: data sent to any device are counted; otherwise only those of devices with an `rpm`.
+        counts_reads: the same of reads of data.
     """
 
     def __init__(self, limits: dict[str, int], now_us: Callable[[], int]) -> None:
         check_limits(limits)
         self.counts_data = POST_DATA in limits or DEVICE in limits
+        self.counts_reads = GET_DATA in limits or DEVICE in limits
         self._limits = limits
         self._now_us = now_us
         self._window = 0

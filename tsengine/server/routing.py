@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from tsengine.server.asgi import JSON
+from tsengine.server.http.asgi import JSON
 
 METHODS = ("get", "post", "put", "delete")
 

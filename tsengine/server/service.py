@@ -11,17 +11,17 @@ import falcon.asgi
 from tsengine.aio import AsyncDevice, AsyncEngine
 from tsengine.device import Device
 from tsengine.errors import NotFoundError
-from tsengine.server.asgi import Disconnected
 from tsengine.server.auth import Gate
 from tsengine.server.dates import to_us
-from tsengine.server.encoding import encoding_of, expand, too_large
 from tsengine.server.envelope import Answer, Header, device_not_found, error_kind, failure, success
 from tsengine.server.filestore import FileStore
+from tsengine.server.http.asgi import Disconnected
+from tsengine.server.http.encoding import encoding_of, expand, too_large
+from tsengine.server.http.request_log import RequestLog
 from tsengine.server.inspector import Inspector
 from tsengine.server.jobs import Jobs
 from tsengine.server.parsers import Parsers
 from tsengine.server.rates import Rates
-from tsengine.server.request_log import RequestLog
 from tsengine.server.settings import Settings
 from tsengine.server.traffic import Traffic
 from tsengine.server.uploads import Uploads
@@ -103,6 +103,10 @@ class Service:
         if self.inspector.heard or self.parsers.references or self.rates.counts_data:  # else one look-up is all that a POST pays
             return not (self.inspector.is_heard(device.id) or self.parsers.of(info) or self.rates.counts(info))
         return not info.extra.get("rpm")
+
+    def is_read_plainly(self, device: AsyncDevice) -> bool:
+        """Whether reads of this device's data go straight to the engine: no rate limit."""
+        return not (self.rates.counts_reads or device.info.extra.get("rpm"))
 
     def stop(self) -> None:
         """End what would not end by itself: streams of events."""

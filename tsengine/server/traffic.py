@@ -34,7 +34,8 @@ class Traffic:
     Attributes:
         tallies: by (route, method, status).
         errors: refused requests by kind: the class of the engine's error, or the name of the status.
-        points: stored by POST in any of its forms.
+        points: stored by requests and publishes of any form.
+        mqtt_connections: open now.
         received_bytes: bodies that points came in, before they are inflated. sent_bytes: bodies of answers.
     """
 
@@ -42,6 +43,7 @@ class Traffic:
         self.tallies: dict[tuple[str, str, int], Tally] = {}
         self.errors: Counter[str] = Counter()
         self.points = 0
+        self.mqtt_connections = 0
         self.received_bytes = 0
         self.sent_bytes = 0
 

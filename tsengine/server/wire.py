@@ -13,8 +13,9 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tsengine.errors import InputError
+from tsengine.server.dates import iso_ms
 from tsengine.server.envelope import MALFORMED, Refusal, wrong_body
-from tsengine.types import Value
+from tsengine.types import Point, Value
 
 EXACT_INTEGER_MAX = 2.0**53
 """Largest magnitude at which every whole float64 is one integer."""
@@ -187,3 +188,25 @@ def js_text(value: str | float | bool | None) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     return str(js_number(value))
+
+
+def row_of(point: Point, device_id: str, details: bool) -> WireRow:
+    """Return a stored point as the API shows it; `json_rows` writes the same for many."""
+    value = point.value
+    assert point.id is not None
+    return WireRow(
+        id=point.id,
+        device=device_id,
+        variable=point.variable,
+        value=js_number(value) if isinstance(value, float) else value,
+        unit=point.unit,
+        group=point.group,
+        location=None if point.location is None else _geojson(point.location),
+        metadata=point.metadata,
+        time=iso_ms(point.time),
+        created_at=iso_ms(point.created_at) if details and point.created_at is not None else None,
+    )
+
+
+def _geojson(location: Any) -> dict[str, Any]:
+    return {"type": "Point", "coordinates": [js_number(location.lng), js_number(location.lat)]}

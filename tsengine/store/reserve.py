@@ -12,6 +12,7 @@ import threading
 import time
 from pathlib import Path
 
+from tsengine.core.os.file import sync_folder
 from tsengine.errors import StorageFullError
 from tsengine.notices import logger
 
@@ -35,6 +36,7 @@ class Reserve:
         self._folder = str(path.parent)
         self._next_look_s = 0.0
         self._lock = threading.Lock()
+        self.is_given_up = False  # so what is left of its space is for what frees more, not for the next points
         self.refill()
 
     def release(self) -> bool:
@@ -45,8 +47,11 @@ class Reserve:
                 return False
             try:
                 os.truncate(self._path, size_bytes - min(size_bytes, SHARE_BYTES))
-            except OSError:
+                sync_folder(self._folder)  # ext4 gives the blocks to others only when its journal has committed that they are free
+            except OSError as error:
+                logger(__name__).warning("the reserve could not be given up: %s", error)
                 return False
+            self.is_given_up = True
             logger(__name__).warning("the disk is full: a share of %s was given up to go on with what frees space", self._path)
             return True
 
@@ -81,6 +86,7 @@ class Reserve:
         with self._lock:
             missing_bytes = RESERVE_BYTES - self._size_bytes()
             if missing_bytes <= 0:
+                self.is_given_up = False
                 return True
             try:
                 room = os.statvfs(self._folder)
@@ -91,6 +97,7 @@ class Reserve:
                     os.posix_fallocate(fd, 0, RESERVE_BYTES)
                 finally:
                     os.close(fd)
+                self.is_given_up = False
             except OSError as error:  # the store works without it
                 logger(__name__).warning("no space is kept for deletes: %s", error)
             return True

@@ -11,11 +11,11 @@ import msgspec
 from tsengine.aio import AsyncDevice
 from tsengine.errors import InputError
 from tsengine.server.dates import iso_ms_of, to_us
-from tsengine.server.described import JobRow, Scheduled
-from tsengine.server.devices import PROFILE_ID, require_chunks
 from tsengine.server.envelope import Refusal, wrong_body
 from tsengine.server.filestore import parts_of
 from tsengine.server.jobs import Job, new_job
+from tsengine.server.routes.described import JobRow, Scheduled
+from tsengine.server.routes.devices import PROFILE_ID, require_chunks
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import decode_body

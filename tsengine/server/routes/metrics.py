@@ -92,6 +92,7 @@ class TrafficCollector(Collector):
         yield CounterMetricFamily("tsengine_ingested_points", "Points stored by requests", traffic.points)
         yield CounterMetricFamily("tsengine_ingested_bytes", "Bytes of the bodies they came in", traffic.received_bytes)
         yield CounterMetricFamily("tsengine_sent_bytes", "Bytes of the bodies of answers", traffic.sent_bytes)
+        yield GaugeMetricFamily("tsengine_mqtt_connections", "MQTT connections that are open", traffic.mqtt_connections)
         requests = CounterMetricFamily("tsengine_http_requests", "Answered requests", labels=("route", "method", "status"))
         spans: defaultdict[tuple[str, str], list[int]] = defaultdict(lambda: [0] * (len(BOUNDS_S) + 1))
         seconds: defaultdict[tuple[str, str], float] = defaultdict(float)

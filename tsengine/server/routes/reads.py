@@ -13,7 +13,7 @@ from tsengine.errors import LimitError
 from tsengine.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
 from tsengine.query import Aggregate
 from tsengine.server.dates import DAY_US, iso_ms, to_us
-from tsengine.server.queries import END_QUERIES, DataQuery
+from tsengine.server.routes.queries import END_QUERIES, DataQuery
 from tsengine.server.wire import BucketRow, js_number
 from tsengine.types import Order, Point, to_datetime
 

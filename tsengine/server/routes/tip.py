@@ -11,11 +11,11 @@ from msgspec import Raw
 from tsengine.aio import AsyncDevice
 from tsengine.errors import InputError, LimitError, NotFoundError, TsengineError
 from tsengine.ingest import WirePoint, encode
-from tsengine.server.asgi import Disconnected
 from tsengine.server.auth import Need, require_active
-from tsengine.server.devices import with_serial
 from tsengine.server.envelope import Header, Refusal, denied
-from tsengine.server.queries import Arguments
+from tsengine.server.http.asgi import Disconnected
+from tsengine.server.routes.devices import with_serial
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service

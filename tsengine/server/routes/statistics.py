@@ -13,9 +13,9 @@ import falcon.asgi
 
 from tsengine.device import Device
 from tsengine.server.dates import add_months, iso_ms_of, to_us
-from tsengine.server.described import StatisticsRow
 from tsengine.server.envelope import Refusal, wrong_query
-from tsengine.server.queries import Arguments, date_of, zone_of
+from tsengine.server.routes.described import StatisticsRow
+from tsengine.server.routes.queries import Arguments, date_of, zone_of
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.service import Service, answer
 from tsengine.types import to_datetime

@@ -8,9 +8,9 @@ from msgspec import UNSET
 from tsengine.aio import AsyncDevice
 from tsengine.ids import new_id
 from tsengine.limits import PARAMETERS_PER_DEVICE
-from tsengine.server.described import SENT
 from tsengine.server.envelope import Refusal, wrong_body
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.described import SENT
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import ParameterBody, SentBody, decode_body, js_text

@@ -19,11 +19,11 @@ from tsengine.ingest import MEDIA_TYPES
 from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of
-from tsengine.server.described import READ, DataItem
 from tsengine.server.envelope import JSON_HEADERS, Answer, Refusal, success
-from tsengine.server.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
 from tsengine.server.rates import DELETE_DATA, GET_AGGREGATE, GET_DATA, PUT_DATA
-from tsengine.server.reads import read_buckets, read_rows, read_scalar
+from tsengine.server.routes.described import READ, DataItem
+from tsengine.server.routes.queries import END_QUERIES, SCALAR_QUERIES, DataQuery, parse_query
+from tsengine.server.routes.reads import read_buckets, read_rows, read_scalar
 from tsengine.server.routing import Call, Need, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service, answer, put

@@ -7,6 +7,9 @@ too long, so that no request sets or cancels a timer. What is refused here never
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import sys
+import termios
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -15,9 +18,9 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tsengine.server.asgi import TRANSPORT
 from tsengine.server.envelope import JSON_HEADERS, Answer, Header, Refusal, failure
-from tsengine.server.request_log import new_request_id
+from tsengine.server.http.asgi import TRANSPORT
+from tsengine.server.http.request_log import new_request_id
 from tsengine.server.service import Service
 
 IDLE, HEAD, BODY = range(3)
@@ -45,6 +48,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = 0
         self._since_s = self.loop.time()  # when the place was entered; in a body, when the last of it came
         self._stalled_s: float | None = None  # since when the client does not read
+        self._unsent_bytes = 0  # then, and at each look
         self._is_refused = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -129,15 +133,13 @@ class Connection(HttpToolsProtocol):
     def check_time(self, now_s: float) -> None:
         """Close the connection if its client has kept it waiting for too long."""
         settings, waited_s = self.service.settings, now_s - self._since_s
-        if self.transport.is_closing():
-            if self._stalled_s is not None and now_s - self._stalled_s > settings.body_timeout:
-                self.transport.abort()
+        if self._is_unread(now_s):
+            self.transport.abort()  # `close` would wait for the client to read
+        elif self.transport.is_closing() or self._stalled_s is not None:
+            return
         elif self._is_refused:
             if waited_s > REFUSED_S:
                 self.transport.abort()
-        elif self._stalled_s is not None:
-            if now_s - self._stalled_s > settings.body_timeout:
-                self.transport.abort()  # `close` would wait for the client to read
         elif self.place == HEAD:
             if waited_s > settings.header_timeout:
                 self._refuse(Refusal(408, f"The head of the request did not arrive within {settings.header_timeout:g} s"))
@@ -150,6 +152,15 @@ class Connection(HttpToolsProtocol):
         elif waited_s > settings.idle_timeout and (self.cycle is None or self.cycle.response_complete):
             self.transport.close()
 
+    def _is_unread(self, now_s: float) -> bool:
+        """Whether answers wait of which the client has read nothing for too long."""
+        if self._stalled_s is None:
+            return False
+        unsent_bytes = self.transport.get_write_buffer_size() + queued_bytes(self.transport)
+        if unsent_bytes != self._unsent_bytes:
+            self._unsent_bytes, self._stalled_s = unsent_bytes, now_s
+        return now_s - self._stalled_s > self.service.settings.body_timeout
+
     def send_400_response(self, msg: str) -> None:
         self._refuse(Refusal(400, msg))
 
@@ -160,6 +171,15 @@ class Connection(HttpToolsProtocol):
             self.transport.close()
         else:
             self.transport.write_eof()
+
+
+def queued_bytes(transport: asyncio.Transport) -> int:
+    """Return how much the kernel holds that the client has not taken: it may hold megabytes, and asks for more only now and then."""
+    try:
+        queued = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # it is closed already
+        return 0
+    return int.from_bytes(queued, sys.byteorder)
 
 
 class Heads:

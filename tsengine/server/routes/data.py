@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 
-from tsengine.server.asgi import Disconnected, Receive, Scope, Send, read_body, reply
 from tsengine.server.envelope import JSON_HEADERS, Answer
+from tsengine.server.http.asgi import Disconnected, Receive, Scope, Send, read_body, reply
 from tsengine.server.sending import store
 from tsengine.server.service import Service
 

@@ -19,13 +19,13 @@ from msgspec import UNSET, UnsetType
 
 from tsengine.errors import NotFoundError
 from tsengine.limits import COPY_BYTES
-from tsengine.server.asgi import too_large
 from tsengine.server.dates import iso_ms_of
-from tsengine.server.described import FileList
-from tsengine.server.devices import PROFILE_ID
 from tsengine.server.envelope import Refusal, denied, wrong_body, wrong_query
 from tsengine.server.filestore import Opened, Temporary, not_found, parts_of, told
-from tsengine.server.queries import Arguments
+from tsengine.server.http.asgi import too_large
+from tsengine.server.routes.described import FileList
+from tsengine.server.routes.devices import PROFILE_ID
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.uploads import UploadedPart

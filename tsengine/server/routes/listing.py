@@ -9,7 +9,7 @@ import msgspec
 
 from tsengine.server.dates import parse_instant
 from tsengine.server.envelope import wrong_query
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.queries import Arguments
 
 PAGE_ROWS_DEFAULT, PAGE_ROWS_MAX = 20, 10_000
 PAGE_MAX = 10**9

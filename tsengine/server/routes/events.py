@@ -10,11 +10,11 @@ import asyncio
 import logging
 import re
 
-from tsengine.server.asgi import Receive, Scope, Send, abort, reply
 from tsengine.server.auth import token_of
 from tsengine.server.envelope import Header, Refusal, denied, wrong_query
+from tsengine.server.http.asgi import Receive, Scope, Send, abort, reply
 from tsengine.server.inspector import DATA, INSPECTOR, Listener
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.service import Service
 

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
 from tsengine.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
-from tsengine.server.queries import FUNCTIONS, INTERVALS, ORDERS, QUERIES
+from tsengine.server.routes.queries import FUNCTIONS, INTERVALS, ORDERS, QUERIES
 from tsengine.server.routing import Query
 from tsengine.types import Parameter, Tag
 

@@ -14,11 +14,11 @@ from tsengine.aio import AsyncDevice
 from tsengine.device import Device
 from tsengine.engine import Engine
 from tsengine.server.auth import require_active
-from tsengine.server.described import DataItem
-from tsengine.server.devices import with_serial
 from tsengine.server.envelope import device_not_found, wrong_body
-from tsengine.server.parameters import put_parameters
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.described import DataItem
+from tsengine.server.routes.devices import with_serial
+from tsengine.server.routes.parameters import put_parameters
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service, answer

@@ -11,11 +11,11 @@ from tsengine.errors import NotFoundError
 from tsengine.ids import AUTHORIZATION_PREFIX
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN
 from tsengine.server.dates import iso_ms_of, parse_instant
-from tsengine.server.described import PAGE, CreatedAuthorization, CreatedToken, TokenRow
-from tsengine.server.devices import require_free_serial
 from tsengine.server.envelope import Refusal, wrong_body
-from tsengine.server.listing import paged, picked, wildcard_fits
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.described import PAGE, CreatedAuthorization, CreatedToken, TokenRow
+from tsengine.server.routes.devices import require_free_serial
+from tsengine.server.routes.listing import paged, picked, wildcard_fits
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import TokenBody, decode_body

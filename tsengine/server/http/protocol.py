@@ -1,9 +1,9 @@
 """The fast lane: POST and GET of /data answered from the parser's callbacks, without a task, a scope or a future.
 
-The lane takes a request when nothing before its body can refuse it. A POST: plain JSON of a known length for an active device that may be
-written to; its points are staged, and it is answered when their group is committed. A GET: few of the newest or oldest points of an
-immutable device, which are read together with those of other connections. Every other request goes uvicorn's way to the ASGI application,
-which gives the same answers, byte for byte.
+The lane takes a request when nothing before its body can refuse it. A POST: an uncompressed body of a known length for an active device
+that may be written to; its points are staged, and it is answered when their group is committed. A GET: few of the newest or oldest points
+of an immutable device, which are read together with those of other connections. Every other request goes uvicorn's way to the ASGI
+application, which gives the same answers, byte for byte.
 
 Order of answers: the lane is entered only while no ASGI request of the connection is unanswered, and an ASGI request that comes while
 the lane has unanswered ones waits in uvicorn's pipeline, because the latest `Exchange` stands as uvicorn's current cycle.
@@ -15,6 +15,7 @@ between two others is not parsed again; its token is looked up each time.
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -24,20 +25,24 @@ from uvicorn.server import ServerState
 
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
+from tsengine.ingest import ARROW_TYPE, MEDIA_TYPES, MESSAGEPACK_TYPES
 from tsengine.server.app import CLIENT_GONE
-from tsengine.server.asgi import JSON
 from tsengine.server.auth import require_active, token_of
-from tsengine.server.connection import IDLE, Connection, rendered
-from tsengine.server.data import PATH, added
 from tsengine.server.envelope import Answer, Header, Refusal
-from tsengine.server.points import rows_of, short_query
-from tsengine.server.queries import DataQuery
-from tsengine.server.request_log import request_id_of
+from tsengine.server.http.asgi import JSON, content_type_of
+from tsengine.server.http.connection import IDLE, Connection, rendered
+from tsengine.server.http.request_log import request_id_of
+from tsengine.server.routes.data import PATH, added
+from tsengine.server.routes.points import rows_of, short_query
+from tsengine.server.routes.queries import DataQuery
 
 LANE_REQUESTS = 64
 """Unanswered requests that one connection may have in the fast lane; what it pipelines beyond that waits in its socket."""
 
-PLAIN_TYPES = frozenset((b"application/json", b"application/json; charset=utf-8", b"application/json;charset=utf-8"))
+CONTENT_TYPES = {
+    name.encode(): name for name in (JSON, f"{JSON}; charset=utf-8", f"{JSON};charset=utf-8", *MESSAGEPACK_TYPES, *MEDIA_TYPES)
+}
+"""What a body may be, as it is usually said; others, said differently or not known, are for the application."""
 
 HEAD_BEGIN, HEAD_END = (b"POST /data ", b"GET /data"), b"\r\n\r\n"
 
@@ -183,12 +188,13 @@ class Protocol(Connection):
 
     def _take(self) -> Exchange | None:
         """Let the request whose head is complete enter, if that is all right."""
-        parser, query = self.parser, None
+        parser: Any = self.parser  # uvicorn lets go of it at the end of a connection alone
+        query = None
         if self.expect_100_continue or parser.should_upgrade() or parser.get_http_version() != "1.1":
             return None
         method = parser.get_method()
         if method == b"POST":
-            if self.url != PATH or not is_plain(self.headers, self.service.settings.max_body):
+            if self.url != PATH or content_type_in(self.headers, self.service.settings.max_body) is None:
                 return None
         elif method != b"GET" or has_body(self.headers):
             return None
@@ -206,8 +212,9 @@ class Protocol(Connection):
             require_active(device)
         except Refusal:
             return None
-        is_quick = query is None or device.type == "immutable"
-        return device if is_quick and self.service.is_plain(device) else None
+        if query is None:
+            return device if self.service.is_plain(device) else None
+        return device if device.type == "immutable" and self.service.is_read_plainly(device) else None
 
     def _enter(self, device: AsyncDevice, headers: list[Header], query: DataQuery | None, keep_alive: bool) -> Exchange:
         exchange = Exchange(self, device, headers, query, keep_alive)
@@ -226,7 +233,7 @@ class Protocol(Connection):
         device = exchange.device.device
         exchange.size_bytes = len(body)
         try:
-            record = device.record_of_body(body, JSON)
+            record = device.record_of_body(body, content_type_of(exchange.headers))
             if not record:
                 exchange.done(None)
                 return
@@ -277,15 +284,18 @@ def has_body(headers: list[Header]) -> bool:
     return any(name == b"content-length" or name == b"transfer-encoding" for name, _ in headers)
 
 
-def is_plain(headers: list[Header], max_body: int) -> bool:
-    """Whether these headers announce uncompressed JSON of a length that may be sent."""
-    size_bytes = -1
+def content_type_in(headers: list[Header], max_body: int) -> str | None:
+    """Return the content type of an uncompressed body of a length that may be sent, or None if the headers say anything else."""
+    content_type, size_bytes = JSON, -1
     for name, value in headers:
         if name == b"content-length":
             size_bytes = int(value)
         elif name == b"content-type":
-            if value not in PLAIN_TYPES:
-                return False
+            if value not in CONTENT_TYPES:
+                return None
+            content_type = CONTENT_TYPES[value]
         elif name == b"content-encoding":
-            return False
-    return 0 <= size_bytes <= max_body
+            return None
+    if content_type == ARROW_TYPE and "pyarrow" not in sys.modules:  # its import takes long
+        return None
+    return content_type if 0 <= size_bytes <= max_body else None

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
-from tsengine.server.encoding import encoding_of, expand, too_large
 from tsengine.server.envelope import Answer, Header
+from tsengine.server.http.encoding import encoding_of, expand, too_large
 
 Scope = dict[str, Any]
 Message = MutableMapping[str, Any]

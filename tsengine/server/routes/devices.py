@@ -13,11 +13,11 @@ from tsengine.engine import Engine
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN, RETENTION_MAX, TAGS_PER_DEVICE
 from tsengine.server.auth import token_of
 from tsengine.server.dates import iso_ms_of
-from tsengine.server.described import LISTED_DEVICES, Account, ChunkRow, CreatedDevice, DeviceRow, Gateway
 from tsengine.server.envelope import Refusal, route_not_found, wrong_body
-from tsengine.server.listing import device_filter, paged, picked
-from tsengine.server.parameters import merge
-from tsengine.server.queries import Arguments
+from tsengine.server.routes.described import LISTED_DEVICES, Account, ChunkRow, CreatedDevice, DeviceRow, Gateway
+from tsengine.server.routes.listing import device_filter, paged, picked
+from tsengine.server.routes.parameters import merge
+from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, answer
 from tsengine.server.wire import ConversionBody, DeviceBody, ParameterBody, decode_body

@@ -1,0 +1,1 @@
+"""What each path answers. Every file ends with its table `ROUTES`, which app.py joins."""
