@@ -130,7 +130,7 @@ class Engine(Writes):
             self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
             if isinstance(self.log, LocalLog):
-                refuse_missing_log(self.log.folder, self.catalog.has_log_files)
+                refuse_missing_log(self.path / "wal", self.catalog.has_log_files)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
             if isinstance(self.log, LocalLog) and durability != "memory" and not self.catalog.has_log_files:

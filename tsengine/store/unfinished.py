@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
@@ -30,7 +29,7 @@ def refuse_unfinished(path: Path) -> None:
                 raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
 
 
-def refuse_missing_log(folder: str | os.PathLike[str], is_kept_in_files: bool) -> None:
-    """Raise CorruptionError if a store keeps its log in files and none is left: what was acknowledged last may be lost."""
-    if is_kept_in_files and not (os.path.isdir(folder) and list_files(os.fspath(folder), LOG_SUFFIX)):
-        raise CorruptionError("log", file=os.fspath(folder), expected="the files of the log", found="none")
+def refuse_missing_log(folder: Path, has_log_files: bool) -> None:
+    """Raise CorruptionError if a store kept its log in files and none is left: what was acknowledged last may be lost."""
+    if has_log_files and not (folder.is_dir() and list_files(str(folder), LOG_SUFFIX)):
+        raise CorruptionError("log", file=str(folder), expected="the files of the log", found="none")
