@@ -16,14 +16,15 @@ from __future__ import annotations
 
 import os
 import threading
-from contextlib import ExitStack, suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
-from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError
+from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError, TsengineError
 from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
 from tsengine.log import Durability, LocalLog, Log
 from tsengine.newest import Newest
@@ -56,6 +57,17 @@ MAINTENANCE_INTERVAL_S = 60.0
 
 FLUSH_INTERVAL_S = 1.0
 """How long changes of registers wait at most before they are applied, seconds: a commit of LMDB costs a sync whatever it holds."""
+
+
+@contextmanager
+def telling_storage_errors(path: Path) -> Iterator[None]:
+    """Raise what the system refuses while a store is opened (descriptors, folders) as StorageError."""
+    try:
+        yield
+    except TsengineError:
+        raise
+    except OSError as error:
+        raise StorageError(error.errno, f"could not open the store: {error.strerror}", error.filename or str(path)) from error
 
 
 class Engine(Writes):
@@ -104,7 +116,7 @@ class Engine(Writes):
         self._infos_lock = threading.Lock()
         self._workers: list[Worker] = []
         self._delivered_seq = 0  # of the log, in this life
-        with ExitStack() as opened:  # what was opened is closed again if something after it fails
+        with telling_storage_errors(self.path), ExitStack() as opened:  # what was opened is closed again if something after it fails
             opened.callback(LockFile(self.path / "lock").close)
             refuse_unfinished(self.path)
             self._reserve = Reserve(self.path / "reserve")

@@ -13,7 +13,7 @@ from libc.stdint cimport int64_t
 
 from tsengine.core.log.frame cimport FILE_HEADER_BYTES, FrameWalker
 
-from tsengine.core.os.file import close_file, open_file, remove_file, sync_file, sync_folder, truncate_file
+from tsengine.core.os.file import close_file, open_file, remove_file, storage_error, sync_file, sync_folder, truncate_file
 from tsengine.errors import CorruptionError
 
 cdef enum:
@@ -28,7 +28,11 @@ DRAFT_NAME = "next.tmp"
 
 def list_files(str folder, str suffix):
     cdef list found = []
-    for name in os.listdir(folder):
+    try:
+        names = os.listdir(folder)
+    except OSError as error:
+        raise storage_error(error.errno, "list the folder", folder) from error
+    for name in names:
         digits = name.removesuffix(suffix)
         if name.endswith(suffix) and len(digits) == 20 and digits.isascii() and digits.isdigit():
             found.append((int(digits), os.path.join(folder, name)))

@@ -12,7 +12,6 @@ from typing import Any
 import tsengine
 from tsengine.device import Device
 from tsengine.log import LocalLog
-from tsengine.store.columnar import ColumnarStore
 from tsengine.store.manifest import Manifest
 
 
@@ -80,17 +79,6 @@ def forgotten_delete() -> None:
     Manifest.commit = partial  # type: ignore[method-assign]
 
 
-def replayed_twice() -> None:
-    """What is in segments already is taken from the log again."""
-    make = ColumnarStore.__init__
-
-    def init(self: ColumnarStore, *arguments: Any, **options: Any) -> None:
-        make(self, *arguments, **options)
-        self._replayed_until = 0
-
-    ColumnarStore.__init__ = init  # type: ignore[method-assign]
-
-
 def wrong_order() -> None:
     """Points come as they were written, not by time."""
     points = Device.points
@@ -122,6 +110,6 @@ def endless_wait() -> None:
 WAYS: dict[str, Callable[[], None]] = {
     way.__name__: way
     for way in (
-        without_sync, torn_batches, ignored_error, dropped_tail, forgotten_delete, replayed_twice, wrong_order, untold_error, endless_wait,
+        without_sync, torn_batches, ignored_error, dropped_tail, forgotten_delete, wrong_order, untold_error, endless_wait,
     )
 }  # fmt: skip

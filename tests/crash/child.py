@@ -225,7 +225,9 @@ class Writer:
 
 
 def is_lack_of_memory(error: BaseException) -> bool:
-    return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM) or "memory" in str(error).lower()
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return "memory" in str(error).lower() or "can't start new thread" in str(error)
 
 
 def run(db: tsengine.Engine, clock: tsengine.ManualClock, step: Step) -> None:

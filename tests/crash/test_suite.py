@@ -39,7 +39,6 @@ def test_a_store_without_sync_fails_in_a_power_cut(tmp_path: Path) -> None:
     [
         ("torn_batches", "HALF BATCH"),
         ("dropped_tail", "LOST or RESURRECTED"),  # what one recovery gave up, the next may find again
-        ("replayed_twice", "DUPLICATE"),
     ],
 )
 def test_a_broken_store_fails_when_it_is_killed(tmp_path: Path, broken: str, name: str) -> None:

@@ -13,6 +13,7 @@ import importlib
 import os
 import pkgutil
 import random
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -138,7 +139,7 @@ def fuzz(name: str, seconds: float, seed: int, last_input: Path | None = None, r
     fd = os.open(last_input, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600) if last_input is not None else -1
     while runs != runs_max and (runs & 63 or time.monotonic() - began_s < seconds):
         if runs & 1023 == 0:
-            faulthandler.dump_traceback_later(HANG_S * 10, exit=True)
+            faulthandler.dump_traceback_later(HANG_S * 10, exit=True, file=sys.__stderr__)
         # The newest are the most promising; the oldest are never left out.
         place = dice.randrange(len(known)) if dice.random() < 0.5 else max(0, len(known) - 1 - int(dice.expovariate(0.1)))
         data = mutated(known[place], known, dice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.loop import Coverage, corpus, fuzz, run_one, target, target_names
+from tests.fuzz.loop import corpus, fuzz, run_one, target, target_names
 
 RUNS = 1_000
 
@@ -66,6 +67,6 @@ assert coverage.is_new() and coverage.count > 0
 coverage.begin()
 assert not coverage.is_new()
 """
-    environment = {"LD_PRELOAD": str(library), "PYTHONPATH": ":".join(filter(None, sys.path))}
+    preloaded = os.environ.get("LD_PRELOAD", "")  # a sanitizer wants to be the first
+    environment = {**os.environ, "LD_PRELOAD": f"{preloaded} {library}", "PYTHONPATH": ":".join(filter(None, sys.path))}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
-    assert Coverage().count == 0
