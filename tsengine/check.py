@@ -218,7 +218,7 @@ def check_log(path: Path, stores: Stores, report: Report) -> None:
     if not files:
         if stores.catalog is not None:
             try:
-                refuse_missing_log(folder, stores.catalog.has_log_files)
+                refuse_missing_log(folder, stores.catalog.log_reach)
             except CorruptionError as error:
                 report.problems.append(text_of(error))
         return
@@ -228,7 +228,7 @@ def check_log(path: Path, stores: Stores, report: Report) -> None:
         report.records += len(records)
 
     try:
-        recovery = Recovery(str(folder), applied, False, count)
+        recovery = Recovery(str(folder), applied, False, count, (stores.catalog.log_reach or 0) if stores.catalog is not None else 0)
         recovery.run(cut=False)
     except TsengineError as error:
         report.problems.append(text_of(error))

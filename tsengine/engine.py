@@ -127,15 +127,16 @@ class Engine(Writes):
             self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
             opened.callback(self.columnar.close)
             self.newest = Newest()
-            self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
+            reach = self.catalog.log_reach
+            self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock, reach=reach or 0)
             opened.callback(self.log.close)
             if isinstance(self.log, LocalLog):
-                refuse_missing_log(self.path / "wal", self.catalog.has_log_files)
+                refuse_missing_log(self.path / "wal", reach)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
             self.log.start(min(applied), self._apply, newest=max(applied))
-            if isinstance(self.log, LocalLog) and durability != "memory" and not self.catalog.has_log_files:
+            if isinstance(self.log, LocalLog) and durability != "memory" and reach is None:
                 with suppress(StorageFullError):  # the next open does it
-                    self.catalog.note_log_files(True)
+                    self.catalog.note_log_reach(0)
             self._opened = opened.pop_all()
         self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
         self._compaction = Compaction(
@@ -373,6 +374,8 @@ class Engine(Writes):
                     while self.columnar.seal():
                         pass
                 self._trim()
+                if self.durability == "sync" and isinstance(self.log, LocalLog):
+                    self.catalog.note_log_reach(self.log.durable_seq)
             except StorageError as error:  # it is all in the log: the next open goes on from there
                 logger(__name__).warning("closing without sealing: %s", error)
 

@@ -164,6 +164,7 @@ class LocalLog(Wal):
         file_bytes: a file is left when the next frame would pass this.
         queue_bytes, queue_wait_ms: bound of what is staged and not being written yet (one record may pass it), and how long
             a writer waits for room in it before BusyError.
+        reach: sequence up to which the files are known to hold what no store has; `start` takes less for damage.
 
     Durability: `wait` returns after one fdatasync for everything that was staged.
     Cost: an append is one copy and one checksum of the record; a commit one pwrite and one fdatasync for its whole group.
@@ -185,8 +186,11 @@ class LocalLog(Wal):
         file_bytes: int = 64 * 1024 * 1024,
         queue_bytes: int = 16 * 1024 * 1024,
         queue_wait_ms: int = 10_000,
+        reach: int = 0,
     ) -> None:
-        super().__init__(folder, durability=durability, file_bytes=file_bytes, queue_bytes=queue_bytes, queue_wait_ms=queue_wait_ms)
+        super().__init__(
+            folder, durability=durability, file_bytes=file_bytes, queue_bytes=queue_bytes, queue_wait_ms=queue_wait_ms, reach=reach
+        )
         self._clock = clock or SystemClock()
         self.recovered = Recovered()
 

@@ -232,12 +232,12 @@ class _Repairer:
         folder = self._path / "wal"
         applied, newest = min(stores.applied), max(stores.applied)
         if not folder.is_dir() or not list_files(str(folder), SUFFIX):
-            if catalog.has_log_files:
-                catalog.note_log_files(False)
+            if catalog.log_reach is not None:
+                catalog.note_log_reach(None)
                 self._say("lost", f"{folder} holds no file of the log: what was acknowledged last and is nowhere else is gone")
             return
         try:
-            Recovery(str(folder), applied, False, lambda first_seq, records: None).run(cut=False)
+            Recovery(str(folder), applied, False, lambda first_seq, records: None, catalog.log_reach or 0).run(cut=False)
             return
         except CorruptionError as error:
             damage = error
@@ -246,6 +246,7 @@ class _Repairer:
         shutil.rmtree(fresh, ignore_errors=True)
         write_log(fresh, found, applied, newest)
         self._tell_log(found, applied, catalog)
+        catalog.note_log_reach(0)
         mark = self._path / UNFINISHED_NAME
         write_mark(mark, MARK)
         self._exchange(self._room() / "wal")
@@ -255,7 +256,8 @@ class _Repairer:
         self._say("repaired", f"the log was written again with the {saved:,} records that are whole: {text_of(damage)}")
 
     def _tell_log(self, found: Salvage, applied: int, catalog: Catalog) -> None:
-        for first, last in found.lost(applied):
+        end, reach = max([applied, *found.records]), catalog.log_reach or 0
+        for first, last in [*found.lost(applied), *([(end + 1, reach)] if end < reach else [])]:
             self._say("lost", f"records {first} to {last} of the log: {last - first + 1} writes, or changes of devices or registers")
         known = {info.number for info in catalog.devices(order="number")}
         orphans: dict[int, int] = {}

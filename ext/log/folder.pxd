@@ -45,7 +45,7 @@ cdef class WalFolder:
     cdef int reader_count                   # iterators of read(): files are not recycled under them
     cdef object trim_lock
 
-    cdef Recovery recover(self, int64_t applied, int64_t newest, deliver)
+    cdef Recovery recover(self, int64_t applied, int64_t newest, int64_t reach, deliver)
     cdef object make_folder(self)
     cdef object clear_leftovers(self)
     cdef object continue_file(self, int64_t end_offset)

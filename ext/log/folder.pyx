@@ -73,11 +73,11 @@ cdef class WalFolder:
         if self.fd >= 0:
             file_close(self.fd)
 
-    cdef Recovery recover(self, int64_t applied, int64_t newest, deliver):
+    cdef Recovery recover(self, int64_t applied, int64_t newest, int64_t reach, deliver):
         cdef Recovery recovery
         cdef int64_t last_seq
         self.make_folder()
-        recovery = Recovery(self.folder, applied, self.sync, deliver)
+        recovery = Recovery(self.folder, applied, self.sync, deliver, reach)
         recovery.run()
         self.files = recovery.files
         self.closed_bytes = {path: os.path.getsize(path) for _, path in self.files}

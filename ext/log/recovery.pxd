@@ -8,6 +8,7 @@ from tsengine.core.log.frame cimport FrameWalker
 cdef class Recovery:
     cdef str folder
     cdef bint sync                          # make durable what is read before it is delivered
+    cdef int64_t reach                      # the files held everything up to here; less is damage
     cdef object deliver                     # called with (first_seq, records)
     cdef readonly list files                # (first_seq, path) of the files that stay, ascending
     cdef readonly int64_t last_seq          # of the log

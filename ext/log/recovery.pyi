@@ -22,6 +22,6 @@ class Recovery:
     torn_bytes: int
     record_count: int
 
-    def __init__(self, folder: str, applied: int, sync: bool, deliver: Callable[[int, list[bytes]], None]) -> None: ...
+    def __init__(self, folder: str, applied: int, sync: bool, deliver: Callable[[int, list[bytes]], None], reach: int = 0) -> None: ...
     def run(self, *, cut: bool = True) -> None:
         """Do it; without `cut` a torn tail is only counted, and nothing on disk is changed."""

@@ -40,8 +40,9 @@ def list_files(str folder, str suffix):
 
 
 cdef class Recovery:
-    def __init__(self, str folder, int64_t applied, bint sync, deliver):
+    def __init__(self, str folder, int64_t applied, bint sync, deliver, int64_t reach=0):
         self.folder = folder
+        self.reach = reach
         self.sync = sync
         self.deliver = deliver
         self.files = list_files(folder, SUFFIX)
@@ -72,6 +73,9 @@ cdef class Recovery:
                 break
             walker = following
         self.flush()
+        if self.last_seq < self.reach and expected <= self.reach:
+            raise CorruptionError("log: its end is missing", file=walker.path, offset=walker.offset, expected=f"sequence {self.reach}",
+                                  found=f"{self.last_seq}, the last one")
         if following is not None or walker.size_bytes > walker.offset:
             self.judge(walker, index, cut)
         walker.close()

@@ -62,6 +62,28 @@ def test_a_log_that_vanished_is_damage(tmp_path: Path, durability: Durability, i
     tsengine.open(tmp_path).close()
 
 
+@pytest.mark.parametrize("left", [0.0, 0.5, 0.99])
+def test_a_closed_log_whose_end_was_cut_is_damage(tmp_path: Path, left: float) -> None:
+    """Frames and witness are gone, so the log itself looks as after a crash; the catalog knows how far it reached."""
+    with tsengine.open(tmp_path) as db:
+        device = db.create_device("device", serial="D")
+        for number in range(50):
+            device.append("t", number)
+    (file,) = (tmp_path / "wal").glob("*.wal")
+    os.truncate(file, int(file.stat().st_size * left))
+    whole = file.read_bytes()
+    for _ in range(2):
+        with pytest.raises(CorruptionError, match="damaged (log|WAL)"):
+            tsengine.open(tmp_path)
+    assert file.read_bytes() == whole
+    assert any("damaged" in problem for problem in check_folder(tmp_path).problems)
+    done = repair_folder(tmp_path)
+    assert "lost" in [action.action for action in done.actions] and done.check.problems == []
+    with tsengine.open(tmp_path) as db:
+        assert db.device("D").count() < 50
+        db.device("D").append("t", 50)
+
+
 def test_a_store_that_was_only_in_memory_needs_no_log(tmp_path: Path) -> None:
     with tsengine.open(tmp_path, durability="memory") as db:
         db.create_device("device", serial="D").append("t", 1)

@@ -1,7 +1,7 @@
 """The fuzzing loop: take an input that is known, change it, run it, and keep it if it took a way through the core that none took before.
 
 With the fuzzed build (setup.py, TSENGINE_FUZZED=1) and coverage.c preloaded, ways are pairs of branches of the compiled core; without
-them nothing is kept, and it is mutation alone. Atheris was tried and left out: it sees Python's branches only, and libFuzzer's
+them nothing is kept, and it is mutation alone. Atheris was left out: it sees Python's branches only, and libFuzzer's
 coverage of C needs clang, which not every machine has; gcc's trace-pc and a table need 40 lines.
 """
 

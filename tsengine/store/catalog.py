@@ -39,7 +39,7 @@ FORMAT_VERSION = 1
 ID_BYTES_MAX = 64
 """Longest text that is looked up as an id, bytes: LMDB keys are short, ids shorter."""
 
-_KEY_LOG_FILES = b"log"
+_KEY_LOG_REACH = b"log"
 _KEY_NEXT_DEVICE = b"next_device"
 _ORDERS = ("number", "id", "name", "type", "serial", "active", "visible", "description", "created_us", "updated_us")
 
@@ -280,13 +280,14 @@ class Catalog:
         return self._environment.read(self._environment.entry_count, self._devices)
 
     @property
-    def has_log_files(self) -> bool:
-        """Whether the store keeps its log in files, so that one without any has lost them."""
-        return bool(self._environment.read(self._environment.get_number, _KEY_LOG_FILES))
+    def log_reach(self) -> int | None:
+        """Sequence that the files of the log are known to have reached, so that a log that ends before has lost its end; None: no files."""
+        noted = self._environment.read(self._environment.get_number, _KEY_LOG_REACH)
+        return noted - 1 if noted else None
 
-    def note_log_files(self, there: bool) -> None:
-        """Remember whether the store keeps its log in files; they must be on disk before this says so."""
-        self._environment.write(self._environment.put_number, _KEY_LOG_FILES, int(there))
+    def note_log_reach(self, seq: int | None) -> None:
+        """Remember how far the files of the log reach, which must be on disk before this says so; None: there are none."""
+        self._environment.write(self._environment.put_number, _KEY_LOG_REACH, 0 if seq is None else seq + 1)
 
     def next_device_number(self) -> int:
         """Return a number that no device ever had; 1 at first."""

@@ -29,7 +29,7 @@ def refuse_unfinished(path: Path) -> None:
                 raise CorruptionError(name, file=str(file), expected="a file, since there is a log", found="none")
 
 
-def refuse_missing_log(folder: Path, has_log_files: bool) -> None:
+def refuse_missing_log(folder: Path, reach: int | None) -> None:
     """Raise CorruptionError if a store kept its log in files and none is left: what was acknowledged last may be lost."""
-    if has_log_files and not (folder.is_dir() and list_files(str(folder), LOG_SUFFIX)):
+    if reach is not None and not (folder.is_dir() and list_files(str(folder), LOG_SUFFIX)):
         raise CorruptionError("log", file=str(folder), expected="the files of the log", found="none")
