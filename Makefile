@@ -11,6 +11,7 @@ INSTALLED := $(VENV)/.installed
 PINS := dev server build bench
 PYTEST := $(BIN)/python -m pytest
 PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
+COMPILED := $(addprefix tests/,batch calendar codec device engine fuzz ingest log server/test_rows.py store)
 BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
 PEERS := $(VENV)/.peers
 JS := tests/server/js/node_modules/.installed
@@ -31,7 +32,7 @@ build-checked: build/in-tree-checked $(BIN)/tsengine ## the same with bounds che
 serve: build ## build, then serve ./data on 127.0.0.1:8080
 	$(BIN)/tsengine serve --host 127.0.0.1 --port 8080 --data ./data
 
-test: ## build, lint, then all tests in the normal build and all but the slow ones in the checked build
+test: ## build, lint, then the tests of what is compiled in the checked build, then all tests in the normal build
 	$(MAKE) --no-print-directory lint
 	$(MAKE) --no-print-directory test-checked
 	$(MAKE) --no-print-directory test-normal
@@ -39,8 +40,8 @@ test: ## build, lint, then all tests in the normal build and all but the slow on
 test-normal: build $(JS) ## all tests in the normal build
 	$(PYTEST)
 
-test-checked: build-checked ## the tests that are not slow in the checked build
-	$(PYTEST) -m "not slow"
+test-checked: build-checked ## the tests of what is compiled, but for the slow ones, in the checked build
+	$(PYTEST) -m "not slow" $(COMPILED)
 
 test-properties: build ## codecs, batches and segments with 10,000 examples of each property; SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
@@ -48,7 +49,7 @@ test-properties: build ## codecs, batches and segments with 10,000 examples of e
 
 test-asan: build/in-tree-sanitized ## every floor under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree
 	$(SANITIZERS) \
-	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 tests/codec tests/batch tests/store tests/log tests/ingest tests/device tests/engine tests/fuzz
+	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 $(COMPILED)
 
 fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
