@@ -73,7 +73,7 @@ def test_a_closed_log_whose_end_was_cut_is_damage(tmp_path: Path, left: float) -
     os.truncate(file, int(file.stat().st_size * left))
     whole = file.read_bytes()
     for _ in range(2):
-        with pytest.raises(CorruptionError, match="damaged (log|WAL)"):
+        with pytest.raises(CorruptionError, match=r"damaged (log|WAL)"):
             tsengine.open(tmp_path)
     assert file.read_bytes() == whole
     assert any("damaged" in problem for problem in check_folder(tmp_path).problems)
