@@ -10,8 +10,6 @@ from typing import Any, cast
 
 import msgspec
 
-from tsengine.core.ingest.columns import from_columns
-from tsengine.core.ingest.line import from_lines
 from tsengine.core.ingest.points import from_points
 from tsengine.errors import InputError, LimitError
 from tsengine.limits import COLUMN_OBJECTS
@@ -102,9 +100,13 @@ def record_of_body(body: bytes, content_type: str, now_us: int) -> bytes:
     """
     media_type = media_type_of(content_type)
     if media_type in (COLUMNS_TYPE, PACKED_COLUMNS_TYPE):
+        from tsengine.core.ingest.columns import from_columns  # when it is needed: a program that reads pays for no parser
+
         is_packed = media_type == PACKED_COLUMNS_TYPE
         return from_columns(decode_columns(body, is_packed), now_us, is_packed)
     if media_type == LINE_TYPE:
+        from tsengine.core.ingest.line import from_lines
+
         return from_lines(body, now_us, precision_of(content_type))
     points = decode(body, content_type)
     return from_points(points, now_us, True) if points else b""

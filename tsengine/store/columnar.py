@@ -35,7 +35,6 @@ from tsengine.core import batch
 from tsengine.core.calendar import TIMES, start_of
 from tsengine.core.ingest import table as ingest
 from tsengine.core.os.file import remove_file, rename_file, sync_folder
-from tsengine.core.store.bulk import seal_table
 from tsengine.core.store.memtable import Memtable
 from tsengine.core.store.seal import seal
 from tsengine.core.store.segment import Segment
@@ -343,6 +342,8 @@ class ColumnarStore:
             StorageFullError, StorageError: nothing is stored.
         Durability: the segments are on disk and in the manifest on return.
         """
+        from tsengine.core.store.bulk import seal_table  # when it is needed: a program that reads pays for no loader
+
         added: list[LiveSegment] = []
         following: dict[int, int] = {}
         try:
