@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.server.raw import Line
 from tests.server.server_process import Server
 
 
@@ -88,3 +89,13 @@ def test_what_came_through_a_proxy_needs_the_account_token(server: Server, heade
     assert server.call("GET", "/metrics", headers=through).refusal == (401, "Authorization denied")
     assert server.call("GET", "/metrics", device.token, headers=through).refusal == (401, "Authorization denied")
     assert key("devices") in scrape(server, {**through, "token": server.account})
+
+
+def test_what_never_reaches_the_application_is_counted_too(server: Server) -> None:
+    before = scrape(server)
+    with Line(server) as line:
+        line.send(b"this is no HTTP\r\n\r\n")
+        assert line.answer().status == 400
+    after = scrape(server)
+    refused = key("http_requests_total", route="other", method="other", status="400")
+    assert after[refused] - before.get(refused, 0) == 1

@@ -18,10 +18,11 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from tsengine.server.envelope import JSON_HEADERS, Answer, Header, Refusal, failure
+from tsengine.server.envelope import JSON_HEADERS, Answer, Header, Refusal
 from tsengine.server.http.asgi import TRANSPORT
 from tsengine.server.http.request_log import new_request_id
 from tsengine.server.service import Service
+from tsengine.server.traffic import OTHER_ROUTE
 
 IDLE, HEAD, BODY = range(3)
 """What the parser is at: between requests, in a head, in a body."""
@@ -166,7 +167,10 @@ class Connection(HttpToolsProtocol):
 
     def _refuse(self, refusal: Refusal, *, is_final: bool = True) -> None:
         """Answer and close, whatever else is on its way."""
-        self.transport.write(rendered(failure(refusal), self.server_state.default_headers, new_request_id(), False))
+        request_id = new_request_id()
+        answer = self.service.failure(refusal, request_id)
+        self.transport.write(rendered(answer, self.server_state.default_headers, request_id, False))
+        self.service.finished("OTHER", OTHER_ROUTE, "/", [], answer.status, len(answer.body), 0.0, request_id)
         if is_final or not self.transport.can_write_eof():  # TLS cannot
             self.transport.close()
         else:
