@@ -20,6 +20,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
 
 cdef enum:
+    PAGE_BYTES = 4096
     SLAB_BYTES_FIRST = 4096             # an idle store should cost next to nothing
     SLAB_BYTES_MAX = 2097152            # a huge page; larger only for what does not fit
 
@@ -75,8 +76,11 @@ cdef class Arena:
             size_bytes = SLAB_BYTES_FIRST
         if size_bytes > SLAB_BYTES_MAX:
             size_bytes = SLAB_BYTES_MAX
-        if size_bytes < needed + sizeof(ArenaSlab):
-            size_bytes = (needed + sizeof(ArenaSlab) + 4095) & ~<size_t> 4095
+        if size_bytes < needed:
+            size_bytes = needed
+        size_bytes += sizeof(ArenaSlab)
+        if size_bytes > SLAB_BYTES_MAX:             # mapped: whole pages, and a huge one holds its header, too
+            size_bytes = max(<size_t> SLAB_BYTES_MAX, (needed + sizeof(ArenaSlab) + PAGE_BYTES - 1) & ~<size_t> (PAGE_BYTES - 1))
         slab = new_slab(size_bytes)
         if slab == NULL:
             with gil:
