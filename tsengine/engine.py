@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -137,16 +137,22 @@ class Engine(Writes):
             if isinstance(self.log, LocalLog) and durability != "memory" and reach is None:
                 with suppress(StorageFullError):  # the next open does it
                     self.catalog.note_log_reach(0)
+            self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
+            self._compaction = Compaction(
+                self.columnar, self.info_of, bytes_per_second=None if compaction_mb_per_s is None else compaction_mb_per_s * (1 << 20)
+            )
+
+            def worker(name: str, work: Callable[[], object], interval_s: float) -> Worker:
+                started = Worker(f"tsengine-{name}", work, interval_s=interval_s)
+                opened.callback(started.stop)
+                return started
+
+            # Merges have a thread of their own: a memtable must not wait for one, or writers would.
+            self._compactor = worker("compaction", self._merge, MAINTENANCE_INTERVAL_S)
+            self._maintenance = worker("maintenance", self._maintain, MAINTENANCE_INTERVAL_S)
+            self._flusher = worker("registers", self.registers.flush, FLUSH_INTERVAL_S)
+            self._workers = [self._maintenance, self._compactor, self._flusher]
             self._opened = opened.pop_all()
-        self._trusted_clock = TrustedClock(self.clock, clock_trust_s)
-        self._compaction = Compaction(
-            self.columnar, self.info_of, bytes_per_second=None if compaction_mb_per_s is None else compaction_mb_per_s * (1 << 20)
-        )
-        # Merges have a thread of their own: a memtable must not wait for one, or writers would.
-        self._compactor = Worker("tsengine-compaction", self._merge, interval_s=MAINTENANCE_INTERVAL_S)
-        self._maintenance = Worker("tsengine-maintenance", self._maintain, interval_s=MAINTENANCE_INTERVAL_S)
-        self._flusher = Worker("tsengine-registers", self.registers.flush, interval_s=FLUSH_INTERVAL_S)
-        self._workers = [self._maintenance, self._compactor, self._flusher]
         if self.columnar.view.frozen:
             self._maintenance.wake()
 

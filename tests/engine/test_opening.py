@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from pathlib import Path
 
 import pytest
@@ -116,3 +117,19 @@ def test_segments_that_changed_places_are_damage(tmp_path: Path) -> None:
         for name in ("first", "second"):
             with pytest.raises(CorruptionError, match="as in the manifest"):
                 db.device(name).points()
+
+
+def test_an_open_that_gets_no_thread_lets_go_of_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if thread.name == "tsengine-registers":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="new thread"):
+            tsengine.open(tmp_path)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tsengine-")]
+    tsengine.open(tmp_path).close()
