@@ -127,9 +127,10 @@ def test_an_open_that_gets_no_thread_lets_go_of_the_store(tmp_path: Path, monkey
             raise RuntimeError("can't start new thread")
         start(thread)
 
+    before = threading.enumerate()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", refuse)
         with pytest.raises(RuntimeError, match="new thread"):
             tsengine.open(tmp_path)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("tsengine-")]
+    assert not set(threading.enumerate()) - set(before)
     tsengine.open(tmp_path).close()
