@@ -126,7 +126,7 @@ class Author:
         if self.dice.random() < 0.04:
             self.now_us += DAY_US
             return Step("expire", EXPIRING, time_us=self.now_us)
-        time_us = self.now_us - self.dice.randrange((RETENTION_DAYS - 1) * DAY_US)  # kept, should the clock be a day ahead
+        time_us = self.now_us - self.dice.randrange(RETENTION_DAYS * DAY_US)
         return Step("put", EXPIRING, self.next_number(), time_us, self.dice.randrange(1, 30))
 
     def registers(self) -> Step:

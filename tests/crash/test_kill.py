@@ -45,16 +45,16 @@ def test_a_file_call_fails_or_is_the_last(scratch: Path, way: str) -> None:
     seed = new_seed()
     first = Rounds(scratch / "all", seed=seed)
     counted = NthCall(way, 1 << 40, **{**WAYS[way], "deadly": False})
-    script = first.author().script(2 * SCRIPT_STEPS)
-    first.round(counted, [script[:SCRIPT_STEPS]])
+    script = first.author().script(SCRIPT_STEPS)
+    first.round(counted, [script])
     stride = 1 if ROUNDS else max(1, counted.matched // SHORT_POINTS)
     reached = Counter[bool]()
     nth = 1 + seed % stride
     while not reached[False]:
         work = Rounds(scratch / str(nth), seed=seed)
         fault = NthCall(way, nth, **WAYS[way])
-        work.round(fault, [script[:SCRIPT_STEPS]])
-        work.round(Fault(), [script[SCRIPT_STEPS : SCRIPT_STEPS + 5]])  # it takes writes again
+        work.round(fault, [script])
+        work.round(Fault(), [work.author().script(5)])  # it takes writes again, from where the fault left its clock
         reached[fault.is_reached] += 1
         nth += stride
         for path in scratch.iterdir():
@@ -80,10 +80,9 @@ def test_a_system_call_fails_or_is_the_last(scratch: Path, error: str) -> None:
         nth = 1 + seed % 20
         while True:
             work = Rounds(scratch / f"{call}-{nth}", seed=seed)
-            script = work.author().script(SCRIPT_STEPS + 5)
             fault = Strace(call, nth, str(scratch / "log"), error=error)
-            work.round(fault, [script[:SCRIPT_STEPS]])
-            work.round(Fault(), [script[SCRIPT_STEPS:]])
+            work.round(fault, [work.author().script(SCRIPT_STEPS)])
+            work.round(Fault(), [work.author().script(5)])
             shutil.rmtree(work.folder)
             if not fault.is_reached:
                 break
