@@ -3,7 +3,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-ROUNDS ?= 200
+ROUNDS ?= 1000
 SECONDS ?= 600
 MINUTES ?= 10
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
@@ -65,7 +65,7 @@ build/coverage.so: tests/fuzz/coverage.c
 soak: build bench-peers ## MINUTES=10 of mixed load: memory, descriptors and disk have to stay flat; writes build/soak.png
 	$(BIN)/python -m tests.soak $(MINUTES)
 
-test-crash: build ## ROUNDS=200 kills and power cuts (as root), every n-th call failed and killed, full disks, limits, 5 x ROUNDS damaged files
+test-crash: build ## ROUNDS=1000 kills, 0.4 x as many power cuts (as root), every n-th call failed and killed, full disks, limits, ROUNDS damaged files
 	TSENGINE_CRASH_ROUNDS=$(ROUNDS) $(PYTEST) -s tests/crash
 
 # pyright is JavaScript: its Python package carries the program but fetches a node when the machine has none, so it runs where node is.

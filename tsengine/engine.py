@@ -128,12 +128,12 @@ class Engine(Writes):
             opened.callback(self.columnar.close)
             self.newest = Newest()
             reach = self.catalog.log_reach
-            self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock, reach=reach or 0)
+            self.log: Log = log or LocalLog(self.path / "wal", durability=durability, clock=self.clock)
             opened.callback(self.log.close)
             if isinstance(self.log, LocalLog):
-                refuse_missing_log(self.path / "wal", reach)
+                refuse_missing_log(Path(self.log.folder), reach)
             applied = (self.catalog.applied_seq, self.registers.applied_seq, self.columnar.manifest.applied_seq)
-            self.log.start(min(applied), self._apply, newest=max(applied))
+            self.log.start(min(applied), self._apply, newest=max(applied), reach=reach or 0)
             if isinstance(self.log, LocalLog) and durability != "memory" and reach is None:
                 with suppress(StorageFullError):  # the next open does it
                     self.catalog.note_log_reach(0)

@@ -47,13 +47,14 @@ class Log(Protocol):
     recovered: Recovered
     """What `start` found."""
 
-    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+    def start(self, applied: int, apply: Apply, *, newest: int = 0, reach: int = 0) -> None:
         """Deliver every record after `applied` to `apply`, then accept appends. Called once.
 
         Args:
             applied: the smallest sequence that some store has applied; each store skips what it has.
             newest: the largest such sequence. New records come after it even if the log lost its tail in a power cut
                 (possible with durability "os" only).
+            reach: sequence that the log is known to have held durably; a log that ends before has lost what was acknowledged.
 
         Raises:
             CorruptionError: an acknowledged record is damaged or missing; nothing was changed on disk.
@@ -164,7 +165,6 @@ class LocalLog(Wal):
         file_bytes: a file is left when the next frame would pass this.
         queue_bytes, queue_wait_ms: bound of what is staged and not being written yet (one record may pass it), and how long
             a writer waits for room in it before BusyError.
-        reach: sequence up to which the files are known to hold what no store has; `start` takes less for damage.
 
     Durability: `wait` returns after one fdatasync for everything that was staged.
     Cost: an append is one copy and one checksum of the record; a commit one pwrite and one fdatasync for its whole group.
@@ -186,17 +186,14 @@ class LocalLog(Wal):
         file_bytes: int = 64 * 1024 * 1024,
         queue_bytes: int = 16 * 1024 * 1024,
         queue_wait_ms: int = 10_000,
-        reach: int = 0,
     ) -> None:
-        super().__init__(
-            folder, durability=durability, file_bytes=file_bytes, queue_bytes=queue_bytes, queue_wait_ms=queue_wait_ms, reach=reach
-        )
+        super().__init__(folder, durability=durability, file_bytes=file_bytes, queue_bytes=queue_bytes, queue_wait_ms=queue_wait_ms)
         self._clock = clock or SystemClock()
         self.recovered = Recovered()
 
-    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+    def start(self, applied: int, apply: Apply, *, newest: int = 0, reach: int = 0) -> None:
         began_us = self._clock.monotonic_us()
-        super().start(applied, apply, newest=newest)
+        super().start(applied, apply, newest=newest, reach=reach)
         self.recovered = Recovered(self.replayed_count, self.torn_bytes, self._clock.monotonic_us() - began_us)
         if self.torn_bytes:
             logger(__name__).warning("%s: cut off %d bytes of a write that was never acknowledged", self.folder, self.torn_bytes)

@@ -45,7 +45,6 @@ cdef class Wal:
     cdef readonly str folder
     cdef WalFolder files                    # None with durability "memory": nothing is written
     cdef bint has_files                     # the same, to be asked without the GIL
-    cdef int64_t reach                      # the files are known to hold everything up to here
     cdef readonly int64_t replayed_count    # records that start() delivered
     cdef readonly int64_t torn_bytes        # bytes of an unfinished write that it cut away
     cdef object apply_group                 # apply(first_seq, records), given to start()

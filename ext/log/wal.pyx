@@ -74,7 +74,7 @@ cdef class Generation:
 
 cdef class Wal:
     def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES, int64_t queue_bytes=QUEUE_BYTES_MAX,
-                 int64_t queue_wait_ms=QUEUE_WAIT_MS, int64_t reach=0):
+                 int64_t queue_wait_ms=QUEUE_WAIT_MS):
         cdef pthread_condattr_t attributes
         cdef int i
         if durability not in DURABILITIES:
@@ -87,7 +87,6 @@ cdef class Wal:
         self.has_files = self.files is not None
         self.queue_bytes = queue_bytes
         self.queue_wait_ms = queue_wait_ms
-        self.reach = reach
         self.group_number = 1
         self.generation = Generation()
         self.listeners = ()
@@ -121,20 +120,20 @@ cdef class Wal:
 
     # ---- opening and closing --------------------------------------------------------------------------------------------
 
-    def start(self, int64_t applied, apply, *, int64_t newest=0):
+    def start(self, int64_t applied, apply, *, int64_t newest=0, int64_t reach=0):
         cdef Recovery recovery
         cdef int64_t last_seq = max(applied, newest)
         if self.state != STATE_NEW:
             raise ClosedError("the log was started before; make a new one")
         self.apply_group = apply
         if self.files is not None:
-            recovery = self.files.recover(applied, newest, self.reach, apply)
+            recovery = self.files.recover(applied, newest, reach, apply)
             self.replayed_count = recovery.record_count
             self.torn_bytes = recovery.torn_bytes
             last_seq = max(last_seq, recovery.last_seq)
         elif os.path.isdir(self.folder):
             # In memory from now on; what was logged to files before is part of the store all the same.
-            recovery = Recovery(self.folder, applied, True, apply, self.reach)
+            recovery = Recovery(self.folder, applied, True, apply, reach)
             recovery.run()
             self.replayed_count = recovery.record_count
             last_seq = max(last_seq, recovery.last_seq)

@@ -34,7 +34,7 @@ def test_damage_is_found_or_harmless(scratch: Path, is_killed: bool) -> None:
     shutil.copytree(work.folder, whole)
     work.compare(Fault())  # what was cut off is certain now; the copy is as the writer left it
     verdicts = Counter[str]()
-    for number in range(rounds(25, 2.5)):
+    for number in range(rounds(25, 0.5)):
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(whole, copy)
         what = damage(copy, random.Random(work.seed + number))

@@ -38,7 +38,7 @@ def test_a_power_cut_loses_nothing_acknowledged(tmp_path: Path, kind: str) -> No
     with mounted(tmp_path, kind) as disk:
         work = PoweredRounds(disk)
         with report(f"power cuts, {kind}", work):
-            for _ in range(rounds(8) if kind == "ext4" else rounds(5, 1 / 3)):
+            for _ in range(rounds(8, 0.3) if kind == "ext4" else rounds(5, 0.1)):
                 work.cut()
 
 
@@ -46,7 +46,7 @@ def test_a_power_cut_loses_nothing_acknowledged(tmp_path: Path, kind: str) -> No
 def test_a_full_disk_and_space_returning(tmp_path: Path, kind: str) -> None:
     """Writes are refused, nothing is lost, deletes work, and it goes on without a restart; also closed and opened while it is full."""
     with mounted(tmp_path, kind) as disk:
-        for number in range(rounds(2, 0.05)):
+        for number in range(rounds(2, 0.02)):
             work = Rounds(disk.mounted / f"data-{number}")
             with report(f"full disk, {kind}", work):
                 author = work.author()

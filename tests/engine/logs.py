@@ -34,7 +34,7 @@ class MemoryLog:
         self._lock = threading.RLock()
         self._listeners: list[Listener] = []
 
-    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+    def start(self, applied: int, apply: Apply, *, newest: int = 0, reach: int = 0) -> None:
         self._apply = apply
         self.kept.last_seq = self.applied_seq = max(applied, newest, self.kept.last_seq)
         missing = [seq for seq in sorted(self.kept.records) if seq > self.redelivered_after(applied)]
@@ -135,7 +135,7 @@ class RestlessLog(MemoryLog):
     def redelivered_after(self, applied: int) -> int:
         return max(0, applied - self._dice.randrange(12))
 
-    def start(self, applied: int, apply: Apply, *, newest: int = 0) -> None:
+    def start(self, applied: int, apply: Apply, *, newest: int = 0, reach: int = 0) -> None:
         super().start(applied, apply, newest=newest)
         self._thread = threading.Thread(target=self._deliver_some, daemon=True)
         self._thread.start()

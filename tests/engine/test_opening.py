@@ -12,7 +12,7 @@ import pytest
 import tsengine
 from tsengine import CorruptionError
 from tsengine.check import check_folder
-from tsengine.log import Durability
+from tsengine.log import Durability, LocalLog
 from tsengine.repair import repair_folder
 
 
@@ -73,9 +73,9 @@ def test_a_closed_log_whose_end_was_cut_is_damage(tmp_path: Path, left: float) -
     (file,) = (tmp_path / "wal").glob("*.wal")
     os.truncate(file, int(file.stat().st_size * left))
     whole = file.read_bytes()
-    for _ in range(2):
+    for log in (None, None, LocalLog(tmp_path / "wal")):
         with pytest.raises(CorruptionError, match=r"damaged (log|WAL)"):
-            tsengine.open(tmp_path)
+            tsengine.Engine(tmp_path, log=log)
     assert file.read_bytes() == whole
     assert any("damaged" in problem for problem in check_folder(tmp_path).problems)
     done = repair_folder(tmp_path)

@@ -33,10 +33,10 @@ def open_log() -> Iterator[Open]:
     """Open a log over a folder; those that a test leaves open are closed behind it."""
     logs: list[LocalLog] = []
 
-    def open_it(folder: Path, applied: int = 0, *, newest: int = 0, **options: object) -> tuple[LocalLog, Applied]:
+    def open_it(folder: Path, applied: int = 0, *, newest: int = 0, reach: int = 0, **options: object) -> tuple[LocalLog, Applied]:
         log, state = LocalLog(folder, **options), Applied(applied)  # type: ignore[arg-type]
         logs.append(log)
-        log.start(applied, state, newest=newest)
+        log.start(applied, state, newest=newest, reach=reach)
         return log, state
 
     yield open_it

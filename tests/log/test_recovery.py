@@ -1,5 +1,6 @@
 """Torn tails are dropped, damage is raised, and acknowledged records are never lost silently: each byte, each length."""
 
+import os
 import shutil
 import struct
 from pathlib import Path
@@ -267,6 +268,22 @@ def test_a_power_cut_in_os_mode_drops_the_unsynced_tail(tmp_path, open_log, cras
     assert log.recovered.torn_bytes > 0 and len(list(killed.glob("*.wal"))) == 2
     log.close()
     check_goes_on(open_log, killed, prefix(state.records, kept))
+
+
+@pytest.mark.parametrize("durability", ["sync", "os", "memory"])
+def test_a_log_that_reached_further_has_lost_its_end(tmp_path, open_log, durability):
+    log, state = open_log(tmp_path / "wal")
+    for i in range(20):
+        log.wait(log.append(b"%03d" % i * 60))
+    log.close()
+    (path,) = (tmp_path / "wal").glob("*.wal")
+    place, seq = frame_ends(path)[7]
+    os.truncate(path, place)
+    with pytest.raises(CorruptionError, match=f"its end is missing in .* at byte {place}: expected sequence 20, found {seq - 1}"):
+        open_log(tmp_path / "wal", durability=durability, reach=20)
+    assert path.stat().st_size == place, "nothing was changed"
+    _, again = open_log(tmp_path / "wal", durability=durability, reach=seq - 1)
+    assert again.records == prefix(state.records, seq - 1)
 
 
 def test_old_frames_in_a_recycled_file_never_come_back(tmp_path, open_log, crash):
