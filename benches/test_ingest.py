@@ -19,7 +19,7 @@ from pytest_benchmark.fixture import BenchmarkFixture
 import tsengine
 from benches.figures import OURS, add_figure, describe_subject
 from tsengine.device import Device
-from tsengine.ingest import ARROW_TYPE, COLUMNS_TYPE, JSON_TYPE, LINE_TYPE, MESSAGEPACK_TYPES, PACKED_COLUMNS_TYPE
+from tsengine.ingest.bodies import ARROW_TYPE, COLUMNS_TYPE, JSON_TYPE, LINE_TYPE, MESSAGEPACK_TYPES, PACKED_COLUMNS_TYPE
 
 COUNT = 10_000
 SEED = 20_261_121

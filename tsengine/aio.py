@@ -20,9 +20,9 @@ from typing import Any
 
 from tsengine.core import batch
 from tsengine.device import Device
-from tsengine.engine import Engine
+from tsengine.engine.engine import Engine
 from tsengine.errors import BusyError, TsengineError
-from tsengine.ingest import JSON_TYPE, is_arrow
+from tsengine.ingest.bodies import JSON_TYPE, is_arrow
 from tsengine.limits import BULK_POINTS
 from tsengine.types import DeviceInfo, Point
 

@@ -10,7 +10,7 @@ import numpy as np
 from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError
 from tsengine.limits import LOAD_ROWS
-from tsengine.query import KIND_INTEGER, KIND_NUMBER
+from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER
 
 
 def to_times(time: Any) -> np.ndarray:

@@ -12,12 +12,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tsengine.arrow_stream import inflated_bytes
+from tsengine.arrow_out import dataset as dataset
+from tsengine.arrow_sizes import inflated_bytes
 from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError, LimitError
 from tsengine.limits import ARROW_INFLATED_BYTES, BATCH_POINTS
-from tsengine.query import KIND_INTEGER, KIND_NUMBER
-from tsengine.stream import dataset as dataset
+from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER
 
 GROUP_BYTES = 12
 """A group of 24 hexadecimal characters, packed."""

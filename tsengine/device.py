@@ -13,15 +13,15 @@ from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
 from tsengine.core.store.page import points_of_rows
 from tsengine.errors import InputError, NotFoundError
-from tsengine.ingest import JSON_TYPE, is_arrow, record_of_body
+from tsengine.ingest.bodies import JSON_TYPE, is_arrow, record_of_body
 from tsengine.limits import LOAD_ROWS
-from tsengine.query import ColumnarReader, Reader, RegisterReader
+from tsengine.query.reader import ColumnarReader, Reader, RegisterReader
 from tsengine.reads import DeviceReads, Names, Time
 from tsengine.store.period import chunk_bounds, chunk_id, kept_from, parse_chunk_id
 from tsengine.types import Chunk, DeviceInfo, Filter, Order, Point, Value, to_datetime
 
 if TYPE_CHECKING:
-    from tsengine.engine import Engine
+    from tsengine.engine.engine import Engine
 
 EDIT_FIELDS = frozenset({"value", "unit", "group", "time", "location", "metadata"})
 
@@ -145,7 +145,7 @@ class Device(DeviceReads):
         Args:
             body: JSON (a list of items or one item) or MessagePack of the same shape; columns in either; an Arrow stream; or InfluxDB
                 line protocol.
-            content_type: tells which, as tsengine.ingest.MEDIA_TYPES names them; anything unknown is read as JSON.
+            content_type: tells which, as tsengine.ingest.bodies.MEDIA_TYPES names them; anything unknown is read as JSON.
 
         Raises:
             InputError: not well-formed, or an item, row or line is not acceptable (`index`); else as `append_many`.

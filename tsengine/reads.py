@@ -13,7 +13,7 @@ from tsengine import ids
 from tsengine.arguments import to_count, to_texts
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError
-from tsengine.query import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Aggregate, Reader
+from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Aggregate, Reader
 from tsengine.types import Filter, Order, Point
 from tsengine.where import parse_where
 
@@ -179,7 +179,7 @@ class DeviceReads(ABC):
             InputError: an unknown function, `every`, `tz`, `fill` or comparison. LimitError: more than four million buckets.
         Cost: statistics of the blocks inside one bucket, decoding of times and values of those at the edges; stddev decodes all.
         """
-        from tsengine.stream import aggregate_table
+        from tsengine.arrow_out import aggregate_table
 
         functions = (functions,) if isinstance(functions, str) else tuple(functions)
         found = self.aggregate_arrays(
@@ -233,7 +233,7 @@ class DeviceReads(ABC):
         Cost: decodes the times and values of the blocks that overlap the bounds; smallest and largest ones of parts, without
         conditions, only of those in which statistics place an extreme, at most four a part.
         """
-        from tsengine.downsample import check_method, downsampled  # charts alone need it
+        from tsengine.query.downsample import check_method, downsampled  # charts alone need it
 
         check_method(method, points)
         return downsampled(self._reader, self._filter(variable, start, end, **conditions), points, method)
@@ -259,7 +259,7 @@ class DeviceReads(ABC):
         Raises:
             InputError: unknown column.
         """
-        from tsengine.stream import scan_reader
+        from tsengine.arrow_out import scan_reader
 
         return scan_reader(self._reader, self._filter(variables, start, end, **conditions), columns)
 

@@ -45,10 +45,10 @@ from tests.crash.story import (
     Step,
     rows_of,
 )
-from tsengine import writes
-from tsengine.check import check_folder
+from tsengine.care.check import check_folder
 from tsengine.core.os.faulty import Faults
-from tsengine.log import LocalLog
+from tsengine.engine import writes
+from tsengine.engine.log import LocalLog
 
 FILE_BYTES = 96 << 10
 """Of a file of the log: small, so that it is left, trimmed and used again all the time."""

@@ -11,7 +11,7 @@ import pytest
 import tsengine
 from tsengine import InputError, ManualClock
 from tsengine.arrow import dataset
-from tsengine.stream import SCHEMA
+from tsengine.arrow_out import SCHEMA
 
 NOON_US = 1_795_262_400_000_000
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests.device.test_queries import HOUR_US, NOW_US, seen, stored, told
 from tests.strategies import QUICK
-from tsengine.downsample import minmax
+from tsengine.query.downsample import minmax
 
 MODES = ["off", "standby", "heating", "alarm"]
 HEX = [f"{1_700_000_000 + i // 3:08x}{i % 5:08x}{i:08x}" for i in range(4000)]

@@ -466,7 +466,7 @@ def test_downsampled_points_are_stored_ones(
 
 def test_lttb_is_that_of_its_author() -> None:
     """The plainest reading of Steinarsson's thesis, bucket by bucket."""
-    from tsengine.downsample import lttb
+    from tsengine.query.downsample import lttb
 
     generator = np.random.default_rng(5)
     times, y = np.cumsum(generator.integers(1, 50, 500)), generator.normal(0, 1, 500)
@@ -649,7 +649,7 @@ def test_arrays_of_a_read_stay_what_they_are(tmp_path: Path) -> None:
 
 
 def test_lttb_of_many_points_looks_at_extremes(tmp_path: Path) -> None:
-    from tsengine.downsample import CANDIDATES, lttb, minmax
+    from tsengine.query.downsample import CANDIDATES, lttb, minmax
 
     random = np.random.default_rng(3)
     times = NOW_US - 50_000 * 60_000_000 + np.arange(50_000) * 60_000_000

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import tsengine
-from tsengine import InputError, LimitError, ManualClock, engine, writes
+from tsengine import InputError, LimitError, ManualClock
 from tsengine.core.ingest.points import from_points
+from tsengine.engine import engine, writes
 from tsengine.store.pace import Pace
 
 NOON_US = 1_795_262_400_000_000  # 2026-11-21T12:00:00Z

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 
 import tsengine
-import tsengine.backup as backup_module
+import tsengine.care.backup as backup_module
 from tsengine import Device, Engine, StorageError, StorageFullError
-from tsengine.check import check_folder
+from tsengine.care.check import check_folder
 
 T0 = 1_700_000_000_000_000
 

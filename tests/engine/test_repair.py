@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 
 import tsengine
-import tsengine.repair as repair_module
+import tsengine.care.repair as repair_module
 from tests.store import reader
 from tsengine import Device, Engine, Point, StorageError
-from tsengine.check import Report, check_folder
+from tsengine.care.check import Report, check_folder
+from tsengine.care.repair import Repair, repair_folder
 from tsengine.core.log.frame import FrameWalker
+from tsengine.engine.log import LocalLog
 from tsengine.errors import CorruptionError
-from tsengine.log import LocalLog
-from tsengine.repair import Repair, repair_folder
 from tsengine.store.catalog import Catalog
 from tsengine.store.registers import Registers
 from tsengine.types import Parameter, Token

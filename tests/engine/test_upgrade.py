@@ -17,9 +17,9 @@ import tsengine
 from tests.engine.release_store import DATA, NOW_US, contents, fill
 from tests.store.damage import with_footer_crc
 from tsengine import ManualClock, StorageError
-from tsengine.check import check_folder
+from tsengine.care.check import check_folder
+from tsengine.care.repair import repair_folder
 from tsengine.core.codec.crc32c import crc32c
-from tsengine.repair import repair_folder
 
 ARCHIVES = sorted(DATA.glob("v*.tar.gz"))
 

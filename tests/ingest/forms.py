@@ -9,7 +9,7 @@ import msgspec
 from hypothesis import strategies as st
 
 from tests import strategies
-from tsengine.ingest import COLUMNS_TYPE, JSON_TYPE, MESSAGEPACK_TYPES, PACKED_COLUMNS_TYPE
+from tsengine.ingest.bodies import COLUMNS_TYPE, JSON_TYPE, MESSAGEPACK_TYPES, PACKED_COLUMNS_TYPE
 
 FIELDS = ("variable", "value", "time", "unit", "group", "location", "metadata")
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tests.strategies import QUICK
 from tsengine.arrow import read_body
-from tsengine.arrow_stream import inflated_bytes
+from tsengine.arrow_sizes import inflated_bytes
 from tsengine.core import batch
 from tsengine.core.ingest.rows import record_of
 from tsengine.errors import InputError, LimitError

@@ -18,7 +18,7 @@ from tests.strategies import QUICK
 from tsengine.core import batch
 from tsengine.core.ingest.cell import cells
 from tsengine.errors import InputError, LimitError
-from tsengine.ingest import COLUMNS_TYPE, PACKED_COLUMNS_TYPE, record_of_body
+from tsengine.ingest.bodies import COLUMNS_TYPE, PACKED_COLUMNS_TYPE, record_of_body
 from tsengine.rows import Row
 
 NOW_US = 1_700_000_000_123_456

@@ -14,7 +14,7 @@ from tests.strategies import QUICK
 from tsengine.core import batch
 from tsengine.core.ingest.line import from_lines, split_lines
 from tsengine.errors import InputError, LimitError
-from tsengine.ingest import LINE_TYPE, record_of_body
+from tsengine.ingest.bodies import LINE_TYPE, record_of_body
 
 NOW_US = 1_700_000_000_123_456
 

@@ -19,7 +19,7 @@ from tsengine.core import batch
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.core.ingest.points import from_points
 from tsengine.errors import InputError, LimitError
-from tsengine.ingest import decode
+from tsengine.ingest.bodies import decode
 from tsengine.rows import Row
 from tsengine.types import Location, Point
 

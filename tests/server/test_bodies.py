@@ -14,7 +14,7 @@ import pytest
 
 from tests.ingest.forms import COLUMN_TYPES, ROW_TYPES, columns_of
 from tests.server.server_process import Made, Server
-from tsengine.ingest import ARROW_TYPE, COLUMNS_TYPE, JSON_TYPE, LINE_TYPE
+from tsengine.ingest.bodies import ARROW_TYPE, COLUMNS_TYPE, JSON_TYPE, LINE_TYPE
 
 SEED = 20_261_122
 START_MS = int((datetime.now(UTC) - timedelta(hours=1)).timestamp()) * 1_000

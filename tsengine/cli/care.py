@@ -50,8 +50,8 @@ def check(
 
     Exit status 1 if there are problems, or still are after the repair.
     """
-    from tsengine.check import check_folder
-    from tsengine.repair import repair_folder
+    from tsengine.care.check import check_folder
+    from tsengine.care.repair import repair_folder
 
     find_store(data)
     with progress_bar("checking") as progress:

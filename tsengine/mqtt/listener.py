@@ -17,12 +17,12 @@ import msgspec
 from tsengine import commands
 from tsengine.aio import AsyncDevice
 from tsengine.errors import InputError
+from tsengine.ingest.tagotip import HASH_CHARS, is_hash
 from tsengine.mqtt.packet import Reason, Refused
 from tsengine.mqtt.session import Session
 from tsengine.mqtt.topics import PARAMETERS_TOPIC, TIP_ROOT
 from tsengine.server.inspector import Trace
 from tsengine.server.service import Service
-from tsengine.tagotip import HASH_CHARS, is_hash
 from tsengine.types import NO_DEVICE, DeviceInfo, Message, Token
 
 logger = logging.getLogger("tsengine.mqtt")

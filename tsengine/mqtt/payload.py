@@ -7,7 +7,7 @@ from typing import cast
 
 import msgspec
 
-from tsengine.ingest import WirePoint, decode, encode
+from tsengine.ingest.bodies import WirePoint, decode, encode
 
 VARIABLE = "payload"
 """The variable of a payload that is no TagoIO JSON."""

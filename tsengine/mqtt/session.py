@@ -14,7 +14,7 @@ from tsengine.aio import AsyncDevice
 from tsengine.core.ingest.points import from_points
 from tsengine.errors import BusyError, InputError, LimitError, NotFoundError, TsengineError
 from tsengine.ids import new_id
-from tsengine.ingest import encode
+from tsengine.ingest.bodies import encode
 from tsengine.mqtt import packet
 from tsengine.mqtt.connection import IN_FLIGHT_OVERHEAD_BYTES, Connection
 from tsengine.mqtt.packet import V5, V311, Property, Reason, Refused
@@ -30,7 +30,7 @@ from tsengine.types import NO_DEVICE, Token
 if TYPE_CHECKING:
     import msgspec
 
-    from tsengine.ingest import WirePoint
+    from tsengine.ingest.bodies import WirePoint
     from tsengine.mqtt.listener import Listener
 
 CONNECT_BYTES = 64 << 10

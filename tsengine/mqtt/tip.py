@@ -6,12 +6,12 @@ from msgspec import Raw
 
 from tsengine.aio import AsyncDevice
 from tsengine.errors import TsengineError
-from tsengine.ingest import WirePoint
+from tsengine.ingest.bodies import WirePoint
+from tsengine.ingest.tagotip import read_counter, read_names
 from tsengine.mqtt.topics import TIP_ROOT
 from tsengine.server.envelope import Refusal
 from tsengine.server.routes.tip import error_code, last_values, points_of, text_of
 from tsengine.server.service import Service
-from tsengine.tagotip import read_counter, read_names
 
 
 class TipAnswer:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from tsengine.engine.fleet import check_topic
 from tsengine.errors import InputError
-from tsengine.fleet import check_topic
 from tsengine.limits import TOPIC_BYTES
 from tsengine.mqtt.packet import Reason, Refused
 

@@ -21,7 +21,7 @@ from typing import Literal
 import msgspec
 
 from tsengine.core.os.file import sync_folder
-from tsengine.engine import Engine
+from tsengine.engine.engine import Engine
 from tsengine.errors import NotFoundError, TsengineError
 from tsengine.ids import new_id
 from tsengine.limits import IMPORT_ROWS, JOBS_KEPT, JOBS_WAITING

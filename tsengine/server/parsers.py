@@ -22,7 +22,7 @@ from typing import Any
 import msgspec
 
 from tsengine.errors import BusyError, InputError
-from tsengine.ingest import MESSAGEPACK_TYPES
+from tsengine.ingest.bodies import MESSAGEPACK_TYPES
 from tsengine.server.envelope import Refusal
 from tsengine.server.parser_worker import FRAME, Hello, Job, Kind
 from tsengine.types import DeviceInfo

@@ -12,7 +12,7 @@ from typing import Any
 
 from tsengine.aio import AsyncDevice
 from tsengine.core.json_rows import json_rows
-from tsengine.ingest import JSON_TYPE
+from tsengine.ingest.bodies import JSON_TYPE
 from tsengine.server.auth import token_of
 from tsengine.server.envelope import Header
 from tsengine.server.http.asgi import Scope, content_type_of

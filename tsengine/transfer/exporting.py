@@ -57,7 +57,7 @@ def exact_schema(with_id: bool = False) -> pa.Schema:
     """Return the columns of an export: as those of a scan, but with integers in a column of their own."""
     import pyarrow as pa
 
-    from tsengine.stream import SCHEMA
+    from tsengine.arrow_out import SCHEMA
 
     fields = [field for field in SCHEMA if with_id or field.name != "id"]
     return pa.schema(fields)

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from tsengine.capacity import DeviceState
 from tsengine.core.os.file import sync_folder
+from tsengine.engine.capacity import DeviceState
 from tsengine.errors import InputError, LimitError
 from tsengine.transfer.cells import BadRow, Format, Progress, format_of
 from tsengine.transfer.parts import Part, open_parts
 
 if TYPE_CHECKING:
     from tsengine.device import Device
-    from tsengine.engine import Engine
+    from tsengine.engine.engine import Engine
 
 BAD_ROWS_SHOWN = 5
 """Bad rows that an error names: enough to see what is wrong with a file."""

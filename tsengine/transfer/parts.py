@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from tsengine.device import Device
-    from tsengine.engine import Engine
+    from tsengine.engine.engine import Engine
 
 BATCH_POINTS = 50_000
 """Points of one batch of an import: one sync each, and some 20 MB of memory."""

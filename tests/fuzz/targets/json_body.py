@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
-from tsengine.ingest import decode
+from tsengine.ingest.bodies import decode
 
 NOW_US = 1_795_262_400_000_000
 

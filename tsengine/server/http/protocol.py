@@ -25,7 +25,7 @@ from uvicorn.server import ServerState
 
 from tsengine.aio import AsyncDevice
 from tsengine.core import batch
-from tsengine.ingest import ARROW_TYPE, MEDIA_TYPES, MESSAGEPACK_TYPES
+from tsengine.ingest.bodies import ARROW_TYPE, MEDIA_TYPES, MESSAGEPACK_TYPES
 from tsengine.server.app import CLIENT_GONE
 from tsengine.server.auth import require_active, token_of
 from tsengine.server.envelope import Answer, Header, Refusal

@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from tsengine.aio import AsyncDevice
 from tsengine.device import Device
-from tsengine.engine import Engine
+from tsengine.engine.engine import Engine
 from tsengine.limits import NAME_CHARS_MAX, NAME_CHARS_MIN, RETENTION_MAX, TAGS_PER_DEVICE
 from tsengine.server.auth import token_of
 from tsengine.server.dates import iso_ms_of

@@ -18,7 +18,7 @@ import msgspec
 from tsengine.aio import AsyncDevice
 from tsengine.core.ingest.line import split_lines
 from tsengine.errors import InputError
-from tsengine.ingest import LINE_TYPE, PRECISIONS_NS
+from tsengine.ingest.bodies import LINE_TYPE, PRECISIONS_NS
 from tsengine.server.auth import require_active
 from tsengine.server.envelope import JSON_HEADERS, Header, Refusal, error_kind, refusal_of
 from tsengine.server.http.asgi import Disconnected

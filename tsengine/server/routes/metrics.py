@@ -18,7 +18,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
-from tsengine.engine import Engine
+from tsengine.engine.engine import Engine
 from tsengine.server.envelope import Answer
 from tsengine.server.routing import Call, Route
 from tsengine.server.service import Service, put

@@ -12,7 +12,7 @@ import msgspec
 
 from tsengine.aio import AsyncDevice
 from tsengine.device import Device
-from tsengine.engine import Engine
+from tsengine.engine.engine import Engine
 from tsengine.server.auth import require_active
 from tsengine.server.envelope import device_not_found, wrong_body
 from tsengine.server.routes.described import DataItem

@@ -15,7 +15,7 @@ from tsengine.core.json_rows import json_rows
 from tsengine.device import Device
 from tsengine.errors import InputError
 from tsengine.ids import parse_point_id
-from tsengine.ingest import MEDIA_TYPES
+from tsengine.ingest.bodies import MEDIA_TYPES
 from tsengine.limits import EDIT_ITEMS
 from tsengine.server.auth import require_active
 from tsengine.server.dates import iso_ms_of

@@ -11,7 +11,7 @@ import numpy as np
 from tsengine.device import Device
 from tsengine.errors import LimitError
 from tsengine.limits import QUERY_ROWS_DEFAULT, QUERY_ROWS_MAX
-from tsengine.query import Aggregate
+from tsengine.query.reader import Aggregate
 from tsengine.server.dates import DAY_US, iso_ms, to_us
 from tsengine.server.routes.queries import END_QUERIES, DataQuery
 from tsengine.server.wire import BucketRow, js_number

@@ -10,7 +10,8 @@ from msgspec import Raw
 
 from tsengine.aio import AsyncDevice
 from tsengine.errors import InputError, LimitError, NotFoundError, TsengineError
-from tsengine.ingest import WirePoint, encode
+from tsengine.ingest.bodies import WirePoint, encode
+from tsengine.ingest.tagotip import FRAME_BYTES, Passthrough, is_hash, read_names, read_push, read_text, write_points
 from tsengine.server.auth import Need, require_active
 from tsengine.server.envelope import Header, Refusal, denied
 from tsengine.server.http.asgi import Disconnected
@@ -19,7 +20,6 @@ from tsengine.server.routes.queries import Arguments
 from tsengine.server.routing import Call, Query, Route
 from tsengine.server.sending import store
 from tsengine.server.service import Service
-from tsengine.tagotip import FRAME_BYTES, Passthrough, is_hash, read_names, read_push, read_text, write_points
 
 SCHEME = "tagotip "
 TEXT = "text/plain"

@@ -29,7 +29,7 @@ from tsengine.store.unfinished import UNFINISHED_NAME, refuse_missing_log
 from tsengine.types import to_datetime
 
 if TYPE_CHECKING:
-    from tsengine.engine import Engine
+    from tsengine.engine.engine import Engine
 
 
 class Report(msgspec.Struct):

@@ -15,7 +15,7 @@ import msgspec
 
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError, LimitError
-from tsengine.ingest import WirePoint
+from tsengine.ingest.bodies import WirePoint
 from tsengine.types import Point
 
 FRAME_BYTES = 16_384

@@ -18,12 +18,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from tsengine import commands
-from tsengine.capacity import DeviceState
 from tsengine.core import batch
 from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
+from tsengine.engine.capacity import DeviceState
+from tsengine.engine.fleet import Fleet, check_type
+from tsengine.engine.log import Log
+from tsengine.engine.worker import Worker
 from tsengine.errors import InputError, NotFoundError, StorageError, TsengineError
-from tsengine.fleet import Fleet, check_type
 from tsengine.limits import (
     BULK_POINTS,
     BULK_POINTS_PER_DEVICE,
@@ -33,12 +35,10 @@ from tsengine.limits import (
     POINTS_PER_DEVICE,
     REGISTERS_PER_DEVICE,
 )
-from tsengine.log import Log
 from tsengine.store.columnar import ColumnarStore, Targets
 from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
 from tsengine.types import DeviceInfo, DeviceType, Period
-from tsengine.worker import Worker
 
 if TYPE_CHECKING:
     from tsengine.device import Device

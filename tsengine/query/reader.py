@@ -16,8 +16,6 @@ from typing import Literal
 import msgspec
 import numpy as np
 
-from tsengine.buckets import Fill, Gaps, check_fill, check_functions, fill_gaps, make_buckets, parse_every, parse_zone
-from tsengine.conditions import condition_of
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
 from tsengine.core.store.aggregate import Buckets
@@ -26,7 +24,9 @@ from tsengine.core.store.page import Page, ends, inserted_end, points_of_rows
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan, plan
 from tsengine.errors import InputError
-from tsengine.newest import Entry, Newest, copied
+from tsengine.query.buckets import Fill, Gaps, check_fill, check_functions, fill_gaps, make_buckets, parse_every, parse_zone
+from tsengine.query.conditions import condition_of
+from tsengine.query.newest import Entry, Newest, copied
 from tsengine.rows import Row
 from tsengine.store.columnar import ColumnarStore, Known, Snapshot
 from tsengine.store.period import TIME_MAX_US, TIME_MIN_US, kept_from

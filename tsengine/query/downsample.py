@@ -7,7 +7,7 @@ import numpy as np
 from tsengine.core.store.extremes import extremes
 from tsengine.core.store.scan import WANTS
 from tsengine.errors import InputError
-from tsengine.query import NUMERIC_KINDS, Reader
+from tsengine.query.reader import NUMERIC_KINDS, Reader
 from tsengine.store.columnar import Snapshot
 from tsengine.types import Filter
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from tsengine.core.ingest.points import from_points
 from tsengine.errors import InputError, LimitError
-from tsengine.tagotip import (
+from tsengine.ingest.tagotip import (
     FRAME_BYTES,
     PAIRS_MAX,
     VARIABLES_MAX,

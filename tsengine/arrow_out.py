@@ -11,12 +11,12 @@ import pyarrow as pa
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.errors import InputError
-from tsengine.query import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT, Aggregate, Reader
+from tsengine.query.reader import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT, Aggregate, Reader
 from tsengine.types import Filter
 
 if TYPE_CHECKING:
     from tsengine.device import Device
-    from tsengine.engine import Engine
+    from tsengine.engine.engine import Engine
     from tsengine.reads import Conditions, Names, Time
 
 TEXT_CODES = pa.dictionary(pa.int32(), pa.string())

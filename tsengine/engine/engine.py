@@ -24,11 +24,13 @@ from typing import TYPE_CHECKING, Any
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
+from tsengine.engine.log import Durability, LocalLog, Log
+from tsengine.engine.worker import Worker
+from tsengine.engine.writes import Writes
 from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError, TsengineError
 from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
-from tsengine.log import Durability, LocalLog, Log
-from tsengine.newest import Newest
 from tsengine.notices import logger
+from tsengine.query.newest import Newest
 from tsengine.store.catalog import Catalog
 from tsengine.store.columnar import ColumnarStore
 from tsengine.store.compaction import Compaction, Progress
@@ -39,11 +41,9 @@ from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.store.unfinished import refuse_missing_log, refuse_unfinished
 from tsengine.types import DeviceInfo
-from tsengine.worker import Worker
-from tsengine.writes import Writes
 
 if TYPE_CHECKING:
-    from tsengine.check import Report
+    from tsengine.care.check import Report
     from tsengine.device import Device
 
 CLOSE_SEAL_BYTES = 4 * 1024 * 1024
@@ -345,7 +345,7 @@ class Engine(Writes):
             half made is refused by `tsengine.open`.
         """
         self.check_open()
-        from tsengine.backup import write_backup  # with shutil
+        from tsengine.care.backup import write_backup  # with shutil
 
         write_backup(self, Path(path), progress)
 
@@ -356,7 +356,7 @@ class Engine(Writes):
             progress: called with (points read, points in all).
         """
         self.check_open()
-        from tsengine.check import check_store  # it brings what only a check needs
+        from tsengine.care.check import check_store  # it brings what only a check needs
 
         return check_store(self, progress)
 

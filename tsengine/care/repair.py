@@ -18,8 +18,8 @@ from typing import Literal
 import msgspec
 
 from tsengine import commands
-from tsengine.backup import write_mark
-from tsengine.check import (
+from tsengine.care.backup import write_mark
+from tsengine.care.check import (
     Report,
     Stores,
     check_closed,
@@ -31,6 +31,7 @@ from tsengine.check import (
     text_of_entry,
     time_of,
 )
+from tsengine.care.log_salvage import Salvage, find_records, payloads, write_log
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
 from tsengine.core.log.recovery import SUFFIX, Recovery, list_files
@@ -39,7 +40,6 @@ from tsengine.core.store.salvage import salvage
 from tsengine.core.store.segment import Segment
 from tsengine.core.store.segment_writer import SegmentWriter
 from tsengine.errors import CorruptionError, StorageError
-from tsengine.log_salvage import Salvage, find_records, payloads, write_log
 from tsengine.store.catalog import Catalog
 from tsengine.store.compaction import Progress
 from tsengine.store.environment import make_folder

@@ -1,0 +1,1 @@
+"""Bodies as devices send them, to points and records."""
