@@ -124,11 +124,12 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store.compaction": ("tsengine.store.columnar tsengine.store.manifest tsengine.store.pace tsengine.store.period"),
     },
     {
+        "tsengine.log": "",
         "tsengine.ingest.": "",
         "tsengine.query.": "",
         "tsengine.engine.engine": "*",
-        "tsengine.engine.": "",
-        "tsengine.care.": "tsengine.engine.",
+        "tsengine.engine.": "tsengine.log",
+        "tsengine.care.": "tsengine.log",
     },
     {
         "tsengine.arguments": "",

@@ -18,7 +18,6 @@ from types import ModuleType
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.device import Device
 from tsengine.engine.engine import Engine
-from tsengine.engine.log import Durability
 from tsengine.errors import (
     BusyError,
     ClosedError,
@@ -31,6 +30,7 @@ from tsengine.errors import (
     TsengineError,
 )
 from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, MEMORY_MB
+from tsengine.log import Durability
 from tsengine.types import Chunk, DeviceInfo, Location, Parameter, Point, Tag, Token
 
 __version__ = "0.1.0"

@@ -1,4 +1,4 @@
-"""Types of ext/log/wal.pyx: the compiled log. What each method promises is written in tsengine/engine/log.py."""
+"""Types of ext/log/wal.pyx: the compiled log. What each method promises is written in tsengine/log.py."""
 
 import os
 from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ from typing import Any
 
 import tsengine
 from tsengine.device import Device
-from tsengine.engine.log import LocalLog
+from tsengine.log import LocalLog
 from tsengine.store.manifest import Manifest
 
 

@@ -48,7 +48,7 @@ from tests.crash.story import (
 from tsengine.care.check import check_folder
 from tsengine.core.os.faulty import Faults
 from tsengine.engine import writes
-from tsengine.engine.log import LocalLog
+from tsengine.log import LocalLog
 
 FILE_BYTES = 96 << 10
 """Of a file of the log: small, so that it is left, trimmed and used again all the time."""

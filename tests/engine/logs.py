@@ -6,8 +6,8 @@ import random
 import threading
 from collections.abc import Iterator
 
-from tsengine.engine.log import Apply, Listener, Recovered
 from tsengine.errors import ClosedError, NotFoundError
+from tsengine.log import Apply, Listener, Recovered
 
 
 class Kept:

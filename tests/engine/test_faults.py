@@ -16,7 +16,7 @@ import pytest
 import tsengine
 from tsengine import BusyError, Engine, StorageError, StorageFullError, aio
 from tsengine.core.os.faulty import Faults
-from tsengine.engine.log import LocalLog
+from tsengine.log import LocalLog
 from tsengine.store.environment import Environment
 from tsengine.store.reserve import RESERVE_BYTES
 

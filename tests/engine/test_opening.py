@@ -13,7 +13,7 @@ import tsengine
 from tsengine import CorruptionError
 from tsengine.care.check import check_folder
 from tsengine.care.repair import repair_folder
-from tsengine.engine.log import Durability, LocalLog
+from tsengine.log import Durability, LocalLog
 
 
 def test_a_view_reads_segments_that_were_removed_before_it_opened_them(tmp_path: Path) -> None:

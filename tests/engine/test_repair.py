@@ -18,8 +18,8 @@ from tsengine import Device, Engine, Point, StorageError
 from tsengine.care.check import Report, check_folder
 from tsengine.care.repair import Repair, repair_folder
 from tsengine.core.log.frame import FrameWalker
-from tsengine.engine.log import LocalLog
 from tsengine.errors import CorruptionError
+from tsengine.log import LocalLog
 from tsengine.store.catalog import Catalog
 from tsengine.store.registers import Registers
 from tsengine.types import Parameter, Token

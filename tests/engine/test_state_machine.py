@@ -16,7 +16,7 @@ import tsengine
 from tests.engine.logs import Kept, MemoryLog, RestlessLog
 from tests.model import ModelDevice, ModelPoint, to_us
 from tsengine import InputError, LimitError, ManualClock, Point
-from tsengine.engine.log import Log
+from tsengine.log import Log
 
 START_US = to_us(datetime(2026, 11, 21, 8, 30, tzinfo=UTC))
 DAY_US = 86_400_000_000

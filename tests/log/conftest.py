@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tsengine.engine.log import LocalLog
+from tsengine.log import LocalLog
 
 
 class Applied:

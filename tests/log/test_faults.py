@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from tsengine.core.os.faulty import NAMES, Faults
-from tsengine.engine.log import LocalLog
 from tsengine.errors import ClosedError, CorruptionError, StorageError, StorageFullError, TsengineError
+from tsengine.log import LocalLog
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 

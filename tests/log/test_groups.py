@@ -12,8 +12,8 @@ import pytest
 
 from tsengine import Engine, Point, aio
 from tsengine.core.os.faulty import Faults
-from tsengine.engine.log import LocalLog
 from tsengine.errors import BusyError, StorageFullError
+from tsengine.log import LocalLog
 
 
 class Gate:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tsengine.core.os.faulty import Faults
-from tsengine.engine.log import LocalLog
 from tsengine.errors import ClosedError, InputError, LimitError, NotFoundError
+from tsengine.log import LocalLog
 
 RECORDS = [b"", b"x", b"1234567", b"12345678", b"123456789", bytes(range(256)) * 9]
 

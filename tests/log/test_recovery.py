@@ -9,8 +9,8 @@ import pytest
 
 from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.log.frame import FrameWalker
-from tsengine.engine.log import LocalLog
 from tsengine.errors import CorruptionError, StorageError
+from tsengine.log import LocalLog
 
 FILE_HEADER_BYTES, FRAME_HEADER_BYTES, RECORD_HEADER_BYTES = 64, 40, 16
 

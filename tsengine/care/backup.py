@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tsengine.core.os.file import close_file, open_file, remove_file, sync_file, sync_folder, write_at
-from tsengine.engine.log import LocalLog
 from tsengine.errors import InputError, StorageError, StorageFullError
+from tsengine.log import LocalLog
 from tsengine.store.compaction import Progress
 from tsengine.store.environment import make_folder
 from tsengine.store.manifest import Manifest, SegmentEntry

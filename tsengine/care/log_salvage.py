@@ -17,8 +17,8 @@ import numpy as np
 
 from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.log.recovery import SUFFIX, list_files
-from tsengine.engine.log import LocalLog
 from tsengine.errors import StorageError
+from tsengine.log import LocalLog
 
 _FILE = struct.Struct("<8s I I q q q 8s I 12x")
 _FRAME = struct.Struct("<4s I q q q I 4x")

@@ -24,11 +24,11 @@ from typing import TYPE_CHECKING, Any
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
 from tsengine.core import batch
-from tsengine.engine.log import Durability, LocalLog, Log
 from tsengine.engine.worker import Worker
 from tsengine.engine.writes import Writes
 from tsengine.errors import ClosedError, InputError, StorageError, StorageFullError, TsengineError
 from tsengine.limits import CLOCK_TRUST_S, COMPACTION_MB_PER_S, DEVICES_IN_MEMORY, MEMORY_MB
+from tsengine.log import Durability, LocalLog, Log
 from tsengine.notices import logger
 from tsengine.query.newest import Newest
 from tsengine.store.catalog import Catalog

@@ -23,7 +23,6 @@ from tsengine.core.ingest.rows import record_of
 from tsengine.core.ingest.table import Table
 from tsengine.engine.capacity import DeviceState
 from tsengine.engine.fleet import Fleet, check_type
-from tsengine.engine.log import Log
 from tsengine.engine.worker import Worker
 from tsengine.errors import InputError, NotFoundError, StorageError, TsengineError
 from tsengine.limits import (
@@ -35,6 +34,7 @@ from tsengine.limits import (
     POINTS_PER_DEVICE,
     REGISTERS_PER_DEVICE,
 )
+from tsengine.log import Log
 from tsengine.store.columnar import ColumnarStore, Targets
 from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve

@@ -26,8 +26,8 @@ import uvloop
 
 import tsengine
 from tsengine.aio import AsyncEngine
-from tsengine.engine.log import Durability
 from tsengine.limits import MEMORY_MB
+from tsengine.log import Durability
 from tsengine.server.app import App
 from tsengine.server.http.protocol import Protocol
 from tsengine.server.settings import Settings

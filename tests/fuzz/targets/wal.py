@@ -12,8 +12,8 @@ from pathlib import Path
 from tsengine.care.log_salvage import find_records
 from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.log.recovery import Recovery
-from tsengine.engine.log import LocalLog
 from tsengine.errors import TsengineError
+from tsengine.log import LocalLog
 
 FOLDER = Path(tempfile.mkdtemp(prefix="tsengine-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 atexit.register(shutil.rmtree, FOLDER, ignore_errors=True)
