@@ -18,8 +18,13 @@ import tsengine
 import tsengine.care.backup as backup_module
 from tsengine import Device, Engine, StorageError, StorageFullError
 from tsengine.care.check import check_folder
+from tsengine.server.filestore import FileStore
+from tsengine.transfer import Import
 
 T0 = 1_700_000_000_000_000
+
+BATCH = 200
+"""Rows of a batch of an import."""
 
 
 def fill(db: Engine) -> tuple[Device, Device]:
@@ -209,3 +214,115 @@ def test_a_write_behind_a_bulk_load_is_not_copied_without_it(tmp_path: Path, mon
     with tsengine.open(tmp_path / "backup") as db:
         assert (db.device(columns.id).count("load"), db.device(columns.id).count("behind")) == (0, 0)
         assert (db.device(columns.id).count("old"), db.device(registers.id).count("old")) == (6_000, 500)
+
+
+def server_files(store: Path) -> dict[str, tuple[bytes, int, int]]:
+    """What lies beside the stores: content, mode and time of change by path."""
+    found = {}
+    for name in ("files", "jobs", "imports", "account-token"):
+        for path in [store / name, *(store / name).rglob("*")]:
+            if path.is_file():
+                found[str(path.relative_to(store))] = (path.read_bytes(), path.stat().st_mode, path.stat().st_mtime_ns)
+    return found
+
+
+def test_a_backup_holds_the_files_of_the_server(tmp_path: Path) -> None:
+    data, copy = tmp_path / "data", tmp_path / "backup"
+    with tsengine.open(data) as db:
+        files = FileStore(data, 10**9, db.beside)
+        for path, is_public in (("a/b/c.csv", False), ("a/\u00e4.png", True), ("d", False)):
+            with files.temporary() as temporary:
+                temporary.file.write(path.encode() * 1_000)
+                files.publish(temporary, path, is_public=is_public)
+        os.utime(data / "files" / "d", (1_600_000_000, 1_600_000_000))
+        (data / "files" / "link").symlink_to("/etc/hostname")
+        with files.temporary():
+            (data / "account-token").write_text("p-secret")
+            (data / "account-token").chmod(0o600)
+            db.backup(copy)
+        assert server_files(copy).pop("files/d")[2] == 1_600_000_000 * 10**9
+        whole = server_files(data)
+        del whole["files/link"]
+        assert server_files(copy) == whole and len(whole) == 4
+        assert not (copy / "uploads").exists()
+    with tsengine.open(copy) as db:
+        copied = FileStore(copy, 10**9, db.beside)
+        assert copied.publicity("a/\u00e4.png") and not copied.publicity("a/b/c.csv")
+        assert copied.used_bytes() == files.used_bytes()
+
+
+def test_files_that_move_while_they_are_copied_are_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, copy = tmp_path / "data", tmp_path / "backup"
+    with tsengine.open(data) as db:
+        files = FileStore(data, 10**9, db.beside)
+        for number in range(20):
+            with files.temporary() as temporary:
+                temporary.file.write(b"%d" % number)
+                files.publish(temporary, f"from/{number}", is_public=False)
+        copy_file = backup_module.copy_file
+
+        def meanwhile(source: Path, target: Path, mode: int) -> None:
+            copy_file(source, target, mode)
+            if files.exists("from/7") and not db.beside.locked():
+                files.move("from", "to")
+                files.delete("to/3")
+
+        monkeypatch.setattr(backup_module, "copy_file", meanwhile)
+        db.backup(copy)
+        assert server_files(copy) == server_files(data)
+        assert len(server_files(copy)) == 19 and not (copy / "files" / "from").exists()
+
+
+@pytest.mark.parametrize("batch", [0, 1, 2])
+def test_an_import_that_was_running_goes_on_in_the_backup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
+    """However far it came: each row is there once."""
+    monkeypatch.setattr("tsengine.transfer.parts.BATCH_POINTS", BATCH)
+    source = tmp_path / "source.csv"
+    rows = 3 * BATCH
+    source.write_text("variable,value,time_us\n" + "".join(f"a,{n},{T0 + n}\n" for n in range(rows)))
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device", chunk_limit=None)
+        seen = 0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal seen
+            if seen == batch:
+                db.backup(tmp_path / "backup")
+            seen += 1
+
+        Import(db, device, source, format="csv").run(progress)
+        assert seen == 3
+    with tsengine.open(tmp_path / "backup") as db:
+        copied = db.device(device.id)
+        assert copied.count() == (batch + 1) * BATCH
+        assert Import(db, copied, source, format="csv", resume=True).run() == rows
+        assert copied.read("a")[1].tolist() == list(range(rows))
+
+
+def test_an_import_beside_backups_is_in_each_of_them_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tsengine.transfer.parts.BATCH_POINTS", BATCH)
+    source = tmp_path / "source.csv"
+    rows = 100 * BATCH
+    source.write_text("variable,value,time_us\n" + "".join(f"a,{n},{T0 + n}\n" for n in range(rows)))
+    with tsengine.open(tmp_path / "data", durability="os") as db:
+        device = db.create_device("device", chunk_limit=None)
+        thread = threading.Thread(target=Import(db, device, source, format="csv").run)
+        thread.start()
+        copies = 0
+        while thread.is_alive() and copies < 8:
+            db.backup(tmp_path / f"backup{copies}")
+            copies += 1
+        thread.join()
+    for number in range(copies):
+        with tsengine.open(tmp_path / f"backup{number}", durability="os") as db:
+            copied = db.device(device.id)
+            assert Import(db, copied, source, format="csv", resume=True).run() == rows
+            assert copied.count() == rows
+
+
+def test_a_backup_into_the_store_itself_is_refused(tmp_path: Path) -> None:
+    with tsengine.open(tmp_path / "data") as db:
+        (tmp_path / "link").symlink_to(tmp_path / "data")
+        for folder in (tmp_path / "data", tmp_path / "data" / "files" / "x", tmp_path / "link" / "files"):
+            with pytest.raises(tsengine.InputError, match=r"not empty|lies in the store"):
+                db.backup(folder)

@@ -499,7 +499,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
-    files = FileStore(small_disk, 10**9)
+    files = FileStore(small_disk, 10**9, threading.Lock())
     with files.temporary() as temporary:
         temporary.file.write(b"old")
         files.publish(temporary, "a/b", is_public=False)
@@ -519,7 +519,7 @@ def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:
 
 
 def test_many_threads_keep_the_count_of_bytes(tmp_path: Path) -> None:
-    files = FileStore(tmp_path, 10**9)
+    files = FileStore(tmp_path, 10**9, threading.Lock())
 
     def churn(seed: int) -> None:
         chance = random.Random(seed)

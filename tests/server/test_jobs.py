@@ -422,7 +422,7 @@ def test_only_so_many_jobs_wait_and_so_many_are_remembered(tmp_path: Path, monke
     monkeypatch.setattr("tsengine.server.jobs.JOBS_WAITING", 10)
     monkeypatch.setattr("tsengine.server.jobs.JOBS_KEPT", 7)
     with tsengine.open(tmp_path / "data", durability="os") as db:
-        files = FileStore(tmp_path / "data", 10**9)
+        files = FileStore(tmp_path / "data", 10**9, db.beside)
         with files.temporary() as temporary:
             temporary.file.write(b"variable\na\n")
             files.publish(temporary, "a.csv", is_public=False)

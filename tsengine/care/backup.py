@@ -5,6 +5,10 @@ sequences up to the manifest's copy; trims wait for that, writes and reads do no
 moment. Then, with nothing waiting, the sealed segments that the copied manifest lists: files that a merge or a delete removes
 meanwhile are kept until they are copied. Opening the copy replays the log into whatever lags behind, as after a crash.
 
+What lies beside the stores (files, jobs, how far imports came, the account token) is copied first, while it may change; then, at the
+moment up to which the log is copied, once more what has changed since. So an import that was running goes on in the copy after the last
+batch that the copy holds. What is being uploaded (`uploads/`) and what a repair moved aside (`damaged/`) stay behind.
+
 Until everything is there and synced, a file in the copy says that it is unfinished, and `tsengine.open` refuses it.
 """
 
@@ -12,7 +16,10 @@ from __future__ import annotations
 
 import errno
 import logging
+import os
 import shutil
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +36,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+BESIDE = ("files", "jobs", "imports", "account-token")
+"""What else belongs to a store: folders and files that are changed under `Engine.beside`."""
+
 MARK = "a backup into this folder was interrupted; remove the folder and make another backup"
 
 
@@ -37,6 +47,8 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
     try:
         if target.exists() and any(target.iterdir()):
             raise InputError(f"the folder {target} is not empty; give a new one")
+        if engine.path.resolve() in target.resolve().parents:
+            raise InputError(f"the folder {target} lies in the store itself; give one outside of it")
         make_folder(target)
     except StorageError:
         raise
@@ -47,16 +59,19 @@ def write_backup(engine: Engine, target: Path, progress: Progress | None = None)
         write_mark(mark, MARK)
         if engine.durability == "memory":
             engine.seal()  # its log has no files that could be copied
+        copy_beside(engine, target)
         engine.log.wait(engine.log.last_seq)
         with engine.columnar.keeping_files():
             with engine.columnar.maintenance:
                 applied = (engine.catalog.applied_seq, engine.registers.applied_seq, engine.columnar.manifest.applied_seq)
                 engine.catalog.copy(target / "catalog")
                 engine.registers.copy(target / "registers")
-                with engine.columnar.holding_changes():
-                    # A bulk load is in the manifest, not in the log: what its device logs afterwards must not be copied without it.
-                    engine.columnar.manifest.copy(target / "manifest")
-                    until = engine.log.durable_seq
+                with engine.beside:  # before `until`: a batch is stored after its import has noted that it is about to be
+                    copy_beside(engine, target)
+                    with engine.columnar.holding_changes():
+                        # A bulk load is in the manifest, not in the log: what its device logs afterwards must not be copied without it.
+                        engine.columnar.manifest.copy(target / "manifest")
+                        until = engine.log.durable_seq
                 copy_log(engine, target / "wal", applied, until)
             copy_segments(engine, target, progress)
         sync_folder(target)
@@ -88,9 +103,10 @@ def write_mark(mark: Path, text: str) -> None:
 
 def remove_copy(target: Path) -> None:
     """Empty the folder of a copy that failed, the mark last; what cannot be removed keeps the mark."""
-    parts = ("catalog", "registers", "manifest", "wal", "segments")
+    parts = ("catalog", "registers", "manifest", "wal", "segments", *BESIDE)
     for part in parts:
-        shutil.rmtree(target / part, ignore_errors=True)
+        with suppress(OSError):
+            remove(target / part)
     try:
         if not any((target / part).exists() for part in parts):
             (target / UNFINISHED_NAME).unlink(missing_ok=True)
@@ -107,18 +123,67 @@ def copy_segments(engine: Engine, target: Path, progress: Progress | None) -> No
     make_folder(folder)
     for entry in listed:
         path = engine.columnar.path_of(entry.id)
-        copy = folder / path.name
-        shutil.copyfile(path, copy)
-        copy.chmod(0o600)
-        fd = open_file(copy, write=True)
-        try:
-            sync_file(fd, copy)
-        finally:
-            close_file(fd, copy)
+        copy_file(path, folder / path.name, 0o600)
         done += entry.size_bytes
         if progress is not None:
             progress(done, total)
     sync_folder(folder)
+
+
+def copy_file(source: Path, target: Path, mode: int) -> None:
+    """Copy a file, durably; who reads it is told by `mode`, not by the umask."""
+    shutil.copyfile(source, target)
+    target.chmod(mode)
+    fd = open_file(target, write=True)
+    try:
+        sync_file(fd, target)
+    finally:
+        close_file(fd, target)
+
+
+def copy_beside(engine: Engine, target: Path) -> None:
+    """Copy what lies beside the stores; what an earlier call has copied and is the same still stays."""
+    for name in BESIDE:
+        copy_tree(engine.path / name, target / name)
+
+
+def copy_tree(source: Path, target: Path) -> None:
+    """Make `target` equal to a file, or to a folder and all below it. Links are left out, and what vanishes meanwhile."""
+    try:
+        found = source.lstat()
+        if stat.S_ISDIR(found.st_mode):
+            if target.is_file():
+                remove(target)
+            make_folder(target)
+            names = os.listdir(source)
+            for name in set(os.listdir(target)).difference(names):
+                remove(target / name)
+            for name in names:
+                copy_tree(source / name, target / name)
+            sync_folder(target)
+        elif stat.S_ISREG(found.st_mode) and not is_copy(found, target):
+            remove(target)
+            copy_file(source, target, stat.S_IMODE(found.st_mode))
+            os.utime(target, ns=(found.st_atime_ns, found.st_mtime_ns))
+    except FileNotFoundError:
+        return
+
+
+def is_copy(found: os.stat_result, target: Path) -> bool:
+    """Whether a file that was copied here has not changed since."""
+    try:
+        known = target.lstat()
+    except FileNotFoundError:
+        return False
+    return (found.st_size, found.st_mtime_ns, found.st_mode) == (known.st_size, known.st_mtime_ns, known.st_mode)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with all that is in it, or nothing."""
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def listed_in(folder: Path) -> list[SegmentEntry]:

@@ -111,6 +111,7 @@ class Engine(Writes):
         self.durability = durability
         self.clock = clock or SystemClock()
         make_folder(self.path)
+        self.beside = threading.Lock()  # of files that lie beside the stores and belong to what they hold: a backup takes one moment
         self._is_closed = False
         self._infos: dict[int, DeviceInfo | None] = {}
         self._infos_lock = threading.Lock()
@@ -336,11 +337,14 @@ class Engine(Writes):
     def backup(self, path: str | os.PathLike[str], progress: Progress | None = None) -> None:
         """Write a consistent copy of the store to a new or empty folder while writes go on; `tsengine.open` restores it.
 
+        The files, jobs and account token of a server are part of it.
+
         Args:
             progress: called with (bytes of segments copied, bytes in all).
 
         Raises:
-            InputError: the folder is not empty. StorageFullError, StorageError: there is no copy; the folder is empty again.
+            InputError: the folder is not empty, or lies in the store.
+            StorageFullError, StorageError: there is no copy; the folder is empty again.
         Durability: the copy is on disk on return; it holds everything acknowledged before the call. A copy that a kill leaves
             half made is refused by `tsengine.open`.
         """

@@ -92,13 +92,14 @@ class FileStore:
     Args:
         store: the store's folder; `files` and `uploads` in it are made when something is first written.
         limit_bytes: most bytes of all files together.
+        beside: the engine's lock of that name; held while the tree changes.
     """
 
-    def __init__(self, store: Path, limit_bytes: int) -> None:
+    def __init__(self, store: Path, limit_bytes: int, beside: threading.Lock) -> None:
         self.limit_bytes = limit_bytes
         self.uploads = store / "uploads"
         self._tree = store / "files"
-        self._lock = threading.Lock()  # of changes of the tree and of what it holds
+        self._lock = beside
         self._used_bytes: int | None = None
 
     def used_bytes(self) -> int:

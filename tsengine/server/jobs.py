@@ -233,7 +233,8 @@ class Jobs:
         return self._folder / f"{job.id}.progress"
 
     def _save(self, job: Job) -> None:
-        write_small(self._folder / f"{job.id}.json", msgspec.json.encode(job))
+        with self._engine.beside:
+            write_small(self._folder / f"{job.id}.json", msgspec.json.encode(job))
 
     def _load(self) -> None:
         """Read the jobs of earlier runs; those that were not done are queued again."""

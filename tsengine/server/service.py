@@ -43,7 +43,7 @@ class Service:
         self.engine = engine
         self.gate = Gate(engine, account_token)
         self.settings = settings
-        self.files = FileStore(engine.engine.path, settings.max_files)
+        self.files = FileStore(engine.engine.path, settings.max_files, engine.engine.beside)
         self.files.sweep()
         self.uploads = Uploads(self.files, settings.max_file)
         self.traffic = Traffic()
