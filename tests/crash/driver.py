@@ -28,6 +28,9 @@ from tests.crash.story import THREADS, Author, Row, Step
 ROUNDS = int(os.environ.get("TSENGINE_CRASH_ROUNDS", "0"))
 """Of `make test-crash`; 0 = the short form."""
 
+LIFE_ROUNDS = 40
+"""What happens to one store before the next one begins."""
+
 HANG_S = 60.0
 """No line for so long is a hang: no step of the workload takes a second, and a loaded machine has time to spare."""
 
@@ -40,6 +43,12 @@ _context.set_forkserver_preload(["tests.crash.child"])
 def rounds(short: int, share: float = 1.0) -> int:
     """How many rounds to run: as told by ROUNDS, or a few."""
     return max(short, round(ROUNDS * share))
+
+
+def lives(total: int) -> Iterator[tuple[int, int]]:
+    """Give each store so many rounds; yield its number and how many. A round compares all that was ever written to it."""
+    for number in range(0, total, LIFE_ROUNDS):
+        yield number // LIFE_ROUNDS, min(LIFE_ROUNDS, total - number)
 
 
 def new_seed() -> int:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.disks import FullDisk, PoweredRounds, mounted
-from tests.crash.driver import Rounds, report, rounds
+from tests.crash.driver import Rounds, lives, report, rounds
 from tests.crash.story import CARE, Step
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
@@ -35,11 +35,13 @@ def test_the_cut_takes_what_was_not_synced(tmp_path: Path, kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["ext4", "xfs"])
 def test_a_power_cut_loses_nothing_acknowledged(tmp_path: Path, kind: str) -> None:
-    with mounted(tmp_path, kind) as disk:
-        work = PoweredRounds(disk)
-        with report(f"power cuts, {kind}", work):
-            for _ in range(rounds(8, 0.3) if kind == "ext4" else rounds(5, 0.1)):
-                work.cut()
+    for life, length in lives(rounds(8, 0.3) if kind == "ext4" else rounds(5, 0.1)):
+        (folder := tmp_path / str(life)).mkdir()
+        with mounted(folder, kind) as disk:
+            work = PoweredRounds(disk)
+            with report(f"power cuts, {kind}", work):
+                for _ in range(length):
+                    work.cut()
 
 
 @pytest.mark.parametrize("kind", ["tmpfs", "small ext4"])

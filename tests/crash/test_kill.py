@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.crash.driver import ROUNDS, Fault, Rounds, new_seed, report, rounds, run_tool
+from tests.crash.driver import ROUNDS, Fault, Rounds, lives, new_seed, report, rounds, run_tool
 from tests.crash.faults import WAYS, Kill, KillInRecovery, NthCall, Strace
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
@@ -28,15 +28,16 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("durability", ["sync", "os"])
 def test_a_killed_writer_loses_nothing_acknowledged(folder: Path, durability: str) -> None:
-    work = Rounds(folder, durability=durability)
-    with report(f"killed, {durability}", work):
-        for _ in range(rounds(12) if durability == "sync" else rounds(4, 0.2)):
-            work.round(Kill(work.dice))
-            if work.dice.random() < 0.4:
-                for _ in range(work.dice.randrange(1, 4)):
-                    work.write(KillInRecovery(work.dice), work.threads())
-                work.compare(Fault())
-    assert work.book.doubt_count > work.number // 4, "hardly anything was cut off in the middle"
+    for life, length in lives(rounds(12) if durability == "sync" else rounds(4, 0.2)):
+        work = Rounds(folder / str(life), durability=durability)
+        with report(f"killed, {durability}", work):
+            for _ in range(length):
+                work.round(Kill(work.dice))
+                if work.dice.random() < 0.4:
+                    for _ in range(work.dice.randrange(1, 4)):
+                        work.write(KillInRecovery(work.dice), work.threads())
+                    work.compare(Fault())
+        assert work.book.doubt_count > work.number // 4, "hardly anything was cut off in the middle"
 
 
 @pytest.mark.parametrize("way", WAYS)
