@@ -77,11 +77,15 @@ cdef class Merging:
         cdef BlockRef* ref
         cdef Segment segment
         cdef Columns rest
-        cdef int64_t i, last_time = INT64_MIN, frontier, enough = 4 * BLOCK_POINTS
+        cdef BlockRef* following
+        cdef int64_t i, last_time = INT64_MIN, enough = 4 * BLOCK_POINTS
         cdef bint is_last
         scan.pending = PointBuffer(scan.kind, WANT_ALL)
+        scan.order_instant(0)
         for i in range(scan.ref_count):
             ref = &scan.refs[i]
+            scan.order_instant(i + 1)
+            following = &scan.refs[i + 1] if i + 1 < scan.ref_count else NULL
             segment = <Segment> scan.sources[ref.source][0]
             if scan.pending.count == 0 and is_copyable(scan, i, last_time):
                 cutter.select(segment.footer.counts.month)
@@ -91,17 +95,16 @@ cdef class Merging:
             else:
                 scan.load(ref, scan.pending)
                 last_time = max(last_time, ref.last_time)
-                frontier = scan.refs[i + 1].first_time if i + 1 < scan.ref_count else INT64_MAX
-                if last_time < frontier:
+                if following == NULL or last_time < following.first_time:
                     with nogil:
                         scan.pending.sort()
                     # Enough for a block of its own before one that can be copied: stop here, or re-encoding would run on
                     # through all that follow.
-                    is_last = frontier == INT64_MAX or (scan.pending.count >= FULL_ENOUGH and is_copyable(scan, i + 1, last_time))
+                    is_last = following == NULL or (scan.pending.count >= FULL_ENOUGH and is_copyable(scan, i + 1, last_time))
                     cutter.cut(scan.pending, scan.pending.strings, device, name, len(name), period, is_last)
                     enough = 4 * BLOCK_POINTS
                 elif scan.pending.count > enough:
-                    ready = scan.split(frontier)
+                    ready = scan.split(following)
                     if ready is not None:
                         cutter.cut(ready, ready.strings, device, name, len(name), period, False)
                         # What is left is no full block: it goes on with the points that follow, and is sorted with them.

@@ -151,18 +151,14 @@ cdef class Page:
             left -= 1
         return result
 
-    def rows(self, device: int, limit: int | None) -> list:
-        """Return the next points as Rows."""
-        cdef int64_t left = INT64_MAX if limit is None else limit
-        cdef uint32_t code = device
-        cdef list result = []
-        cdef int32_t number
-        while left > 0 and self.settle():
-            number = self.heap.number
-            result.append((<PointBuffer> self.runs[number]).row_at(code, <str> (<tuple> self.scans[number])[0], self.index(self.heap)))
+    def pass_until(self, sequence: int) -> bool:
+        """Pass over points until the one with this sequence is next; return whether there is one."""
+        cdef uint64_t wanted = sequence
+        while self.settle():
+            if self.heap.sequence == wanted:
+                return True
             self.advance()
-            left -= 1
-        return result
+        return False
 
 
 def ends(scans: list, reverse: bool, device: int) -> dict:

@@ -1,6 +1,6 @@
 """The points of one series and kind across memtables and segments, in time order."""
 
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from tsengine.core.store.coded cimport CodedTests
 from tsengine.core.store.condition cimport Condition
@@ -14,6 +14,8 @@ cdef struct BlockRef:
     int64_t first_time
     int64_t last_time
     int64_t count
+    uint64_t first_sequence     # of blocks of one instant that were put in order; of others no bound: 0 and UINT64_MAX
+    uint64_t last_sequence
     int64_t block               # in the segment, or the number of its view for a memtable
     int32_t source              # number in sources
     bint is_inside              # every point is within the bounds and not hidden
@@ -47,6 +49,7 @@ cdef class SeriesScan:
     cdef bint is_expanded
     cdef bint goes_direct                   # `next_arrays` works for it
     cdef int64_t next_ref
+    cdef int64_t ordered                    # of so many blocks the order is final; see order_instant
     cdef Columns* views                     # of memtable blocks, copied while the GIL was held
     cdef int64_t view_count
     cdef int64_t view_capacity
@@ -66,7 +69,9 @@ cdef class SeriesScan:
     cdef bint is_direct(self) noexcept
     cdef int load(self, BlockRef* ref, PointBuffer into) except -1
     cdef StringMap map_of(self, int32_t number, uint32_t dictionary, PointBuffer into)
-    cdef PointBuffer split(self, int64_t frontier)
+    cdef int order_instant(self, int64_t at) except -1
+    cdef int look_up_sequences(self, BlockRef* ref) except -1
+    cdef PointBuffer split(self, const BlockRef* following)
     cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref, uint8_t* kept, bint is_tested) except -1
     cdef bint has_overlaps(self) noexcept
 

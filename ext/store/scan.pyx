@@ -2,10 +2,11 @@
 
 A scan is planned once, with the GIL: it notes the blocks that overlap its bounds and copies the views of memtable blocks.
 After that it is a snapshot: writers go on, segments may be replaced. `next_run` then loads one block at a time and gives
-out, in order, what no later block can precede: memory holds only as many blocks as overlap in time.
+out, in order, what no later block can precede: memory holds only as many blocks as overlap in time. Blocks that lie in one
+instant all overlap: those are taken in order of their sequences, which are looked up first, so that memory holds a few of them.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, qsort, realloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
@@ -16,7 +17,7 @@ from tsengine.core.store.coded cimport coded_tests
 from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
 from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectBounds, DirectFault, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
-from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap, lower_bound
+from tsengine.core.store.points cimport WANT_ALL, WANT_SEQUENCE, Columns, PointBuffer, StringMap, lower_bound
 from tsengine.core.store.recycled cimport fresh_array
 from tsengine.core.store.reduce cimport reducers
 from tsengine.core.store.segment cimport Segment, SegmentFooter
@@ -36,6 +37,18 @@ cdef int by_last_time_down(const void* left, const void* right) noexcept nogil:
     cdef const BlockRef* a = <const BlockRef*> left
     cdef const BlockRef* b = <const BlockRef*> right
     return (a.last_time < b.last_time) - (a.last_time > b.last_time)
+
+
+cdef int by_first_sequence(const void* left, const void* right) noexcept nogil:
+    cdef const BlockRef* a = <const BlockRef*> left
+    cdef const BlockRef* b = <const BlockRef*> right
+    return (a.first_sequence > b.first_sequence) - (a.first_sequence < b.first_sequence)
+
+
+cdef int by_last_sequence_down(const void* left, const void* right) noexcept nogil:
+    cdef const BlockRef* a = <const BlockRef*> left
+    cdef const BlockRef* b = <const BlockRef*> right
+    return (a.last_sequence < b.last_sequence) - (a.last_sequence > b.last_sequence)
 
 
 cdef class SeriesScan:
@@ -170,6 +183,8 @@ cdef class SeriesScan:
                 ref.first_time = footer.first_time[block]
                 ref.last_time = footer.last_time[block]
                 ref.count = footer.count[block]
+                ref.first_sequence = 0
+                ref.last_sequence = UINT64_MAX
                 ref.block = block
                 ref.source = span.source
                 ref.is_inside = ref.is_whole = True
@@ -215,6 +230,8 @@ cdef class SeriesScan:
         ref.first_time = first_time
         ref.last_time = last_time
         ref.count = count
+        ref.first_sequence = 0
+        ref.last_sequence = UINT64_MAX
         ref.block = block
         ref.source = number
         ref.is_inside = is_inside
@@ -239,6 +256,47 @@ cdef class SeriesScan:
             ):
                 qsort(self.refs, self.ref_count, sizeof(BlockRef), by_last_time_down if self.reverse else by_first_time)
                 return
+
+    cdef int order_instant(self, int64_t at) except -1:
+        """Put the blocks from `at` on that begin (reverse: end) at the same time in order of their sequences, as far as they can have one.
+
+        A block that holds that instant alone may hold any sequences: they are looked up. Others come first: of each source it is
+        at most one.
+        """
+        cdef int64_t end = at, alone = 0, i, time
+        cdef BlockRef* ref
+        if at < self.ordered or at >= self.ref_count:
+            return 0
+        time = self.refs[at].last_time if self.reverse else self.refs[at].first_time
+        while end < self.ref_count and (self.refs[end].last_time if self.reverse else self.refs[end].first_time) == time:
+            alone += self.refs[end].first_time == self.refs[end].last_time
+            end += 1
+        if alone > 1:
+            for i in range(at, end):
+                ref = &self.refs[i]
+                if ref.first_time == ref.last_time:
+                    self.look_up_sequences(ref)
+            qsort(&self.refs[at], end - at, sizeof(BlockRef), by_last_sequence_down if self.reverse else by_first_sequence)
+        self.ordered = end
+        return 0
+
+    cdef int look_up_sequences(self, BlockRef* ref) except -1:
+        """Note the first and the last sequence of a block."""
+        cdef object source = self.sources[ref.source][0]
+        cdef const uint64_t* sequence
+        cdef PointBuffer points
+        cdef int64_t i
+        if type(source) is Segment:
+            points = PointBuffer(self.kind, WANT_SEQUENCE)
+            (<Segment> source).decode(ref.block, self.kind, points, StringMap(points.strings, points.strings))
+            sequence = points.sequence
+        else:
+            sequence = self.views[ref.block].sequence
+        ref.first_sequence, ref.last_sequence = UINT64_MAX, 0
+        for i in range(ref.count):
+            ref.first_sequence = min(ref.first_sequence, sequence[i])
+            ref.last_sequence = max(ref.last_sequence, sequence[i])
+        return 0
 
     cdef bint is_simple(self) noexcept:
         """Whether all that matters are whole blocks of segments."""
@@ -312,10 +370,10 @@ cdef class SeriesScan:
         points.keep(begin, kept)
         return 0
 
-    cdef PointBuffer split(self, int64_t frontier):
+    cdef PointBuffer split(self, const BlockRef* following):
         """Take from `pending` what comes before every block not loaded yet; None if there is nothing.
 
-        frontier: the first (reverse: last) time that an unloaded block may hold.
+        following: the first of those blocks, put in order; NULL if none is left.
         """
         cdef PointBuffer ready = self.pending
         cdef PointBuffer rest
@@ -325,11 +383,19 @@ cdef class SeriesScan:
         with nogil:
             ready.sort()
         if self.reverse:
-            cut = lower_bound(ready.time, ready.count, frontier + 1) if frontier < INT64_MAX else ready.count
+            cut = 0
+            if following != NULL:
+                cut = lower_bound(ready.time, ready.count, following.last_time + 1)
+                while cut and ready.time[cut - 1] == following.last_time and ready.sequence[cut - 1] > following.last_sequence:
+                    cut -= 1
             if cut == ready.count:
                 return None
         else:
-            cut = lower_bound(ready.time, ready.count, frontier) if frontier < INT64_MAX else ready.count
+            cut = ready.count
+            if following != NULL:
+                cut = lower_bound(ready.time, ready.count, following.first_time)
+                while cut < ready.count and ready.time[cut] == following.first_time and ready.sequence[cut] < following.first_sequence:
+                    cut += 1
             if cut == 0:
                 return None
         rest = PointBuffer(self.kind, self.want)
@@ -354,18 +420,15 @@ cdef class SeriesScan:
             CorruptionError: a block or dictionary is damaged.
         """
         cdef PointBuffer ready
-        cdef int64_t frontier
         if self.pending is None:
             self.pending = PointBuffer(self.kind, self.want)
         while self.next_ref < self.ref_count:
+            self.order_instant(self.next_ref)
             self.load(&self.refs[self.next_ref], self.pending)
             self.next_ref += 1
-            if self.next_ref < self.ref_count:
-                frontier = self.refs[self.next_ref].last_time if self.reverse else self.refs[self.next_ref].first_time
-            else:
-                frontier = INT64_MIN if self.reverse else INT64_MAX
+            self.order_instant(self.next_ref)
             if self.pending.count:
-                ready = self.split(frontier)
+                ready = self.split(&self.refs[self.next_ref] if self.next_ref < self.ref_count else NULL)
                 if ready is not None:
                     return ready
         return None

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -25,6 +26,7 @@ from tests.model import to_us
 from tsengine import Device, Engine, InputError, LimitError, ManualClock, Point
 from tsengine.transfer import BadRow, Format, Import, check_import, export_points, export_tagoio, format_of
 from tsengine.transfer import parts as parts_module
+from tsengine.transfer.exporting import exact_batches
 
 FORMATS: list[Format] = ["csv", "jsonl", "parquet", "arrow"]
 
@@ -581,3 +583,26 @@ def test_what_cannot_be_imported_is_found_before_anything_is_stored(tmp_path: Pa
         with pytest.raises(InputError, match=problem):
             check_import(db, device, path, rows_max=65_000, default_time_us=None)
         assert device.count() == 0
+
+
+def test_points_of_one_instant_are_exported_a_batch_at_a_time(tmp_path: Path) -> None:
+    """Integers beside numbers, too large for float64, in and out of segments: however many, memory holds a batch of them."""
+    count = 40_000
+    integers = 2**60 + np.arange(count)
+    with tsengine.open(tmp_path / "db", durability="os") as db:
+        device = db.create_device("device")
+        for part in range(4):
+            device.append_columns("a", np.full(count, 1_700_000_000_000_000), integers + part * count)
+            device.append_columns("a", np.full(10, 1_700_000_000_000_000), np.arange(10.0))
+            if part % 2:
+                db.seal()
+        batches = list(exact_batches(device, None, None, None))
+        assert max(batch.num_rows for batch in batches) <= 70_000
+        found = [value for batch in batches for value in batch.column("value_int").to_pylist() if value is not None]
+        assert found == [int(value) + part * count for part in range(4) for value in integers]
+        numbers = [value for batch in batches for value in batch.column("value").to_pylist() if value is not None]
+        assert numbers == list(np.arange(10.0)) * 4
+        (newest,), (oldest,) = device.last("a", by="insert"), device.first("a", by="insert")
+        assert (newest.value, oldest.value) == (9.0, 2**60)
+        page = device.points("a", limit=12, skip=5)
+        assert [point.value for point in page] == [4.0, 3.0, 2.0, 1.0, 0.0, *(2**60 + 4 * count - 1 - np.arange(7)).tolist()]

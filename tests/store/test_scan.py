@@ -197,3 +197,39 @@ def test_columns_are_arrays_of_what_was_wanted(tmp_path: Path) -> None:
     assert [None if lat != lat else lat for lat in lats.tolist()] == [row.lat for row in rows]
     assert [None if lng != lng else lng for lng in lngs.tolist()] == [row.lng for row in rows]
     assert buffer.values().tolist() == [row.value for row in rows]
+
+
+@pytest.mark.parametrize("sealed", [(), (0,), (0, 1), (0, 1, 2)])
+def test_blocks_of_one_instant_are_given_out_a_few_at_a_time(tmp_path: Path, sealed: tuple[int, ...]) -> None:
+    """They overlap all of them, and their sequences go from one source to the other and back."""
+    generator = random.Random(len(sealed))
+    fed = Fed()
+    memtables = [Memtable() for _ in range(3)]
+    rows: list[list[Row]] = [[], [], []]
+    for number in range(30):
+        at = number % 3
+        count = generator.randrange(500, 3_000)
+        times = [JANUARY_2024_US + 5 + generator.choice((-1, 0, 1)) * (generator.random() < 0.001) for _ in range(count)]
+        rows[at] += fed.feed(memtables[at], [{"variable": "a", "value": float(i), "time": time} for i, time in enumerate(times)])
+    sources: list[Source] = []
+    for at, memtable in enumerate(memtables):
+        if at in sealed:
+            sources += [(segment, []) for segment in seal_to(tmp_path, memtable, {fed.device: None}, 1 + 100 * at)]
+        else:
+            sources.append((memtable, []))
+    check(sources, fed.device, visible([(part, []) for part in rows], TIME_MIN_US, TIME_MAX_US))
+    if len(sealed) < 3:
+        return  # blocks of a memtable with late points overlap in time, too
+    for reverse in (False, True):
+        sizes = [len(run) for run in runs(scan_of(sources, fed.device, b"a", KIND_NUMBER, want="all", reverse=reverse))]
+        assert sum(sizes) == sum(map(len, rows))
+        assert max(sizes) <= 5 * 1_024
+
+
+def test_a_memtable_of_one_instant_is_given_out_block_by_block() -> None:
+    fed, memtable = Fed(), Memtable()
+    rows = fed.feed(memtable, [{"variable": "a", "value": float(i), "time": JANUARY_2024_US} for i in range(20_000)])
+    check([(memtable, [])], fed.device, rows)
+    for reverse in (False, True):
+        scan = scan_of([(memtable, [])], fed.device, b"a", KIND_NUMBER, want="all", reverse=reverse)
+        assert max(len(run) for run in runs(scan)) <= 1_024

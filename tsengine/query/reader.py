@@ -274,8 +274,9 @@ class ColumnarReader(Reader):
             if place is not None:
                 sequence, time_us = place
                 of_name = msgspec.structs.replace(filter, variables=(name,))
-                rows = Page(self.plan(snapshot, of_name, time_us, time_us, WANTS["all"]), False).rows(self.info.number, None)
-                found[name] = points_of_rows([row for row in rows if row.sequence == sequence], self.info.number)[0]
+                page = Page(self.plan(snapshot, of_name, time_us, time_us, WANTS["all"]), False)
+                page.pass_until(sequence)
+                found[name] = page.points(self.info.number, 1)[0]
         return [found[name] for name in filter.variables or found if name in found]
 
 

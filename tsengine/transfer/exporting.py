@@ -65,58 +65,28 @@ def exact_schema(with_id: bool = False) -> pa.Schema:
 
 def exact_batches(device: Device, variables: Names, start: Time, end: Time, with_id: bool = False) -> Iterator[pa.RecordBatch]:
     """Yield points as record batches of `exact_schema`, a variable and a kind of value at a time."""
+    schema = exact_schema(with_id)
     if device.type == "mutable":
         points = device.points(variables, start, end, limit=None, order="asc")
         if points:
-            yield batch_of_points(points, exact_schema(with_id))
+            yield batch_of_points(points, schema)
         return
     names = device.variables() if variables is None else [variables] if isinstance(variables, str) else list(dict.fromkeys(variables))
     for name in names:
-        for batch in device.scan(name, start, end):
-            yield exact_batch(device, batch, exact_schema(with_id))
+        for batch in device.scan(name, start, end, columns=schema.names):
+            yield exact_batch(batch, schema)
 
 
-def exact_batch(device: Device, batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
-    """Return a batch of a scan of one variable with its integers in `value_int`.
-
-    A scan gives integers as float64 when the variable also holds numbers; each of its batches is of one kind, so that
-    looking at one point tells which, and integers beyond 2**53 are read again.
-    """
+def exact_batch(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    """Return a batch of a scan with its integers in `value_int` alone; each batch of a scan is of one kind."""
     import pyarrow as pa
 
-    value = batch.column("value")
-    numbers, integers = pa.nulls(batch.num_rows, pa.float64()), pa.nulls(batch.num_rows, pa.int64())
-    if value.null_count == batch.num_rows:
-        pass
-    elif pa.types.is_integer(value.type):
-        integers = value
-    elif not is_of_integers(device, batch):
-        numbers = value
-    elif np.abs(value.to_numpy()).max() < 2**53:
-        integers = value.cast(pa.int64())
-    else:
-        times = batch.column("time")
-        found = {
-            point.id: point.value for point in device.points(batch.column("variable")[0].as_py(), times[0].value, times[-1].value, None)
-        }
-        integers = pa.array([found[id] for id in batch.column("id").to_pylist()], pa.int64())
-    columns = {name: batch.column(name) for name in batch.schema.names}
-    columns |= {"value": numbers, "value_int": integers}
-    return pa.record_batch([columns[name] for name in schema.names], schema=schema)
-
-
-def is_of_integers(device: Device, batch: pa.RecordBatch) -> bool:
-    """Whether the float64 values of a batch of a scan stand for integers; asks the store only if all of them are whole."""
-    values = batch.column("value").to_numpy()
-    if not (np.isfinite(values).all() and (values == np.rint(values)).all()) or (np.signbit(values) & (values == 0)).any():
-        return False
-    times = batch.column("time").cast("int64").to_numpy()
-    gaps = np.diff(times, prepend=times[0] - 1, append=times[-1] + 1) != 0
-    row = int(np.argmax(gaps[:-1] & gaps[1:]))  # one whose instant has few points, if there is any
-    id = batch.column("id")[row].as_py()
-    at_us = int(times[row])
-    points = device.points(batch.column("variable")[row].as_py(), at_us, at_us, None)
-    return any(point.id == id and type(point.value) is int for point in points)
+    columns = {name: batch.column(name) for name in schema.names}
+    if columns["value_int"].null_count < batch.num_rows:
+        columns["value"] = pa.nulls(batch.num_rows, pa.float64())
+    elif not pa.types.is_float64(columns["value"].type):  # without a number: the scan found only integers, and this batch has none
+        columns["value"] = columns["value"].cast(pa.float64())
+    return pa.record_batch(list(columns.values()), schema=schema)
 
 
 def batch_of_points(points: list[Point], schema: pa.Schema) -> pa.RecordBatch:
