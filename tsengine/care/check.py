@@ -15,6 +15,7 @@ import msgspec
 
 from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
 from tsengine.core.log.recovery import Recovery, list_files
+from tsengine.core.os.lmdb_pages import check_pages
 from tsengine.core.store.salvage import salvage
 from tsengine.core.store.segment import Segment
 from tsengine.errors import ClosedError, CorruptionError, TsengineError
@@ -23,7 +24,6 @@ from tsengine.store.columnar import OWN_NAME, SUFFIX
 from tsengine.store.compaction import Progress
 from tsengine.store.lockfile import LockFile
 from tsengine.store.manifest import Manifest, SegmentEntry, entry_of
-from tsengine.store.pages import check_pages
 from tsengine.store.registers import Registers
 from tsengine.store.unfinished import UNFINISHED_NAME, refuse_missing_log
 from tsengine.types import to_datetime

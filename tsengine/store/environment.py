@@ -6,6 +6,7 @@ three environments share".
 
 Invariants:
 - The data a transaction writes and the log sequence it applied (`put_applied`) are committed together or not at all.
+- LMDB trusts its pages, so they are read before it is let at them (docs/format/catalog.md): damage is an error, not a signal.
 - The map is replaced only while no read transaction of this process is open: readers pass a gate, the grower closes it.
 - sync stays on and the map is never written through: a full disk is an error of a write, never a signal, and a committed
   page is whole after a power cut. With metasync=False the newest transactions may be missing then, never half there.
@@ -25,8 +26,8 @@ import lmdb
 import msgspec
 
 from tsengine.core.os.file import sync_folder
+from tsengine.core.os.lmdb_pages import require_pages
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
-from tsengine.store.pages import check_length
 
 # Address space, not disk: the file grows as pages are written. 256 MiB holds about 35 full register devices before the first
 # growth, and a growth costs no more than waiting for the open reads and replacing a mapping.
@@ -41,6 +42,7 @@ _LOCK_HEADER_BYTES = 2 * _LOCK_SLOT_BYTES
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+_DATABASE_FLAGS = {"dupsort": 0x04, "dupfixed": 0x10}
 _KEY_FORMAT = b"format"
 _KEY_APPLIED = b"applied"
 
@@ -94,7 +96,9 @@ class Environment:
         self._staged_applied = 0  # what the running write transaction puts; counts once that is committed
         try:
             make_folder(self.path)
-            check_length(Path(self.file))
+            found = require_pages(self.file, {"meta": 0, **{name: _flags_of(options) for name, options in databases.items()}})
+            if found and "meta" not in found:
+                raise self._damaged("the database meta is missing")
             self._allocate_lock(max_readers)
             self._env = lmdb.open(
                 str(self.path),
@@ -115,6 +119,8 @@ class Environment:
             self._env.reader_check()
             self._meta = self._open_database("meta", {})
             self._check_format(store, version)
+            if not databases.keys() <= found and not found <= {"meta", *databases}:
+                raise self._damaged(f"the name of one of the databases {', '.join(sorted(found))} is wrong")
             self.databases = {name: self._open_database(name, options) for name, options in databases.items()}
             self._applied = self.read(self.get_number, _KEY_APPLIED)
         except BaseException:
@@ -336,6 +342,9 @@ class Environment:
         if self._failure is not None:
             raise StorageError(f"{self.path} takes no writes after a failed one ({self._failure}); open the store again")
 
+    def _damaged(self, problem: str) -> CorruptionError:
+        return CorruptionError("LMDB environment", file=self.file, found=problem)
+
     def _failed(self, error: lmdb.Error) -> TsengineError:
         """Return our error for one that a write met, and refuse further writes unless it left the environment intact."""
         translated = self._translated(error)
@@ -345,7 +354,7 @@ class Environment:
 
     def _translated(self, error: lmdb.Error) -> TsengineError:
         if isinstance(error, _DAMAGED):
-            return CorruptionError("LMDB environment", file=self.file, found=str(error))
+            return self._damaged(str(error))
         code = getattr(error, "code", 0)
         if isinstance(error, lmdb.DiskError) or code in _FULL or (code == errno.EIO and self._lacks_space()):
             return StorageFullError(f"no space to write {self.file}: {error}; free space or raise the file size limit and write again")
@@ -387,6 +396,11 @@ def make_folder(path: Path) -> None:
             sync_folder(path.parent)
     except OSError as error:
         raise error if isinstance(error, StorageError) else _os_error(f"cannot make the folder {path}", error) from error
+
+
+def _flags_of(options: Mapping[str, Any]) -> int:
+    """Return the flags that LMDB stores of a database with these options."""
+    return sum(flag for name, flag in _DATABASE_FLAGS.items() if options.get(name))
 
 
 def _os_error(what: str, error: OSError) -> StorageError:
