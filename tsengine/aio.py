@@ -32,6 +32,10 @@ READ_THREADS = 4
 QUEUE_BYTES = 64 << 20
 """Records that may wait for room in memory or in the log, bytes; beyond it BusyError at once."""
 
+HELD_PAUSE_S, HELD_PAUSE_S_MAX = 0.001, 0.1
+"""How long to wait before looking again whether a device's lock is free, seconds: twice as long each time. An edit holds it for
+milliseconds, a bulk load for as long as it takes."""
+
 Done = Callable[[TsengineError | None], None]
 """What is told, on the event loop, how a write ended: None = it is durable and readable."""
 
@@ -56,6 +60,8 @@ class AsyncEngine:
         self._is_delivering = False
         self._queued_bytes = 0  # of records that wait for room
         self._room: asyncio.Task[None] | None = None
+        self._held: dict[int, asyncio.Future[None]] = {}  # devices whose lock a thread holds, and who waits for it
+        self._watcher: asyncio.Task[None] | None = None
         engine.log.add_listener(self._committed)
 
     async def write(self, number: int, record: bytes) -> None:
@@ -69,14 +75,15 @@ class AsyncEngine:
         """Stage a batch as `write` does, and have `done` called when its group is committed or failed.
 
         Returns:
-            False if that has to wait for room or for the device's state: nothing was staged, `write` waits for it.
+            False if that has to wait for room, for the device's state or for its lock: nothing was staged, `write` waits for it.
 
         Raises:
             as Engine.stage; `done` is not called.
         """
-        if not self.engine.is_ready(number):
+        seq = self.engine.stage_now(number, record)
+        if not seq:
             return False
-        self._waiting.append((self.engine.stage(number, record), number, done))
+        self._waiting.append((seq, number, done))
         if not self._is_nudging:
             self._is_nudging = True
             self._loop.call_soon(self._nudge)
@@ -92,7 +99,7 @@ class AsyncEngine:
         self._resolve()  # the group may have been committed before anyone was seen waiting
 
     async def _make_ready(self, number: int, record: bytes) -> None:
-        """Load the device's state, and wait for room together with all others who do: in one thread, so that reads have the rest.
+        """Load the device's state, and wait for its lock, and for room: together with all others who do, so that reads have their threads.
 
         Raises:
             BusyError: records of QUEUE_BYTES wait already, or there was no room in the time that Engine.write states.
@@ -106,6 +113,10 @@ class AsyncEngine:
                     self._room = self._loop.create_task(self._make_room())
                 await asyncio.shield(self._room)
             await self.run(self.engine.state, number)
+            if self.engine.is_held(number):
+                if self._watcher is None:
+                    self._watcher = self._loop.create_task(self._watch_held())
+                await asyncio.shield(self._held.setdefault(number, self._loop.create_future()))
         finally:
             self._queued_bytes -= len(record)
 
@@ -114,6 +125,17 @@ class AsyncEngine:
             await self.run(self.engine.make_room)
         finally:
             self._room = None
+
+    async def _watch_held(self) -> None:
+        """Wake those who wait for the lock of a device when it is free."""
+        pause_s = HELD_PAUSE_S
+        while self._held:
+            await asyncio.sleep(pause_s)
+            pause_s = min(2 * pause_s, HELD_PAUSE_S_MAX)
+            for number in [number for number in self._held if not self.engine.is_held(number)]:
+                self._held.pop(number).set_result(None)
+                pause_s = HELD_PAUSE_S
+        self._watcher = None
 
     def _committed(self, applied_seq: int, error: BaseException | None) -> None:
         """Called by the log, on its committing thread, once a group."""

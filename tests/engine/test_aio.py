@@ -8,11 +8,14 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import tsengine.aio
+from tsengine import Device, Point
 from tsengine.aio import AsyncEngine
 from tsengine.errors import InputError
+from tsengine.limits import BULK_POINTS
 
 BODY = b'[{"variable":"a","value":1}]'
 
@@ -97,5 +100,59 @@ def test_short_reads_are_answered_in_turn_on_the_loop(tmp_path: Path) -> None:
         assert isinstance(found.pop(50), ZeroDivisionError)
         assert found == [100 // (number - 50) for number in range(100) if number != 50]
         assert len(threads) == 1 and home not in threads
+
+    with_engine(tmp_path, work)
+
+
+def test_a_device_that_a_thread_holds_keeps_only_its_own_writers_waiting(tmp_path: Path) -> None:
+    """A bulk load holds the lock of its devices; the event loop goes on."""
+
+    async def work(db: AsyncEngine) -> None:
+        held_device, other = [(await db.create_device(name)).device for name in ("held", "other")]
+
+        def write(device: Device, value: int) -> Awaitable[None]:
+            return db.write(device.number, device.record_of_points([Point("a", value)]))
+
+        await write(held_device, 0)
+        await write(other, 0)
+        is_held, release = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with db.engine.locked_state(held_device.number):
+                is_held.set()
+                release.wait(10)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        is_held.wait()
+        waiting = [asyncio.ensure_future(write(held_device, value)) for value in (1, 2, 3)]
+        for value in range(1, 200):
+            await write(other, value)
+        assert await db.run(other.count) == 200
+        assert not release.is_set() and not any(task.done() for task in waiting)
+        waiting[1].cancel()
+        db.engine.forget_state(held_device.number)  # as after a failed write: it must not wait, nor break who holds the lock
+        release.set()
+        await waiting[0]
+        await waiting[2]
+        holder.join()
+        assert [point.value for point in held_device.points(order="asc")] == [0, 1, 3]
+
+    with_engine(tmp_path, work)
+
+
+def test_writes_beside_bulk_loads_of_the_same_device_lose_nothing(tmp_path: Path) -> None:
+    async def work(db: AsyncEngine) -> None:
+        device = (await db.create_device("device")).device
+        times = 1_700_000_000_000_000 + np.arange(BULK_POINTS)
+        loads = [asyncio.ensure_future(db.run(device.append_columns, "load", times, times)) for _ in range(3)]
+        written = 0
+        while not all(load.done() for load in loads):
+            await asyncio.gather(*(db.write(device.number, device.record_of_points([Point("a", 1)])) for _ in range(10)))
+            written += 10
+        await asyncio.gather(*loads)
+        assert device.count("a") == written
+        assert device.count("load") == 3 * BULK_POINTS
+        assert len({point.id for point in device.points("a", limit=None)}) == written
 
     with_engine(tmp_path, work)

@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import signal
+import socket
 import stat
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from typing import Any
 
 import pytest
 
-from tests.server.server_process import ROOT, START, Server
+import tsengine
+from tests.server.server_process import ROOT, START, TIMEOUT_S, Server
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the line is for curl, which is not installed")
@@ -156,3 +158,16 @@ def test_the_body_limit_is_an_option(tmp_path: Path) -> None:
     assert reply.status == 413 and "200000" in reply.body["message"]
     assert server.call("POST", "/data", device.token, b"[" + b" " * 199_998 + b"]").result == "0 Data Added"
     assert server.stop() == 0
+
+
+def test_a_port_that_is_taken_is_said(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        command = [sys.executable, "-m", "tsengine", "serve", "--data", tmp_path / "data", "--port", str(port)]
+        ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=TIMEOUT_S)
+    assert ended.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}: " in ended.stderr and "address already in use" in ended.stderr
+    assert "Traceback" not in ended.stderr
+    tsengine.open(tmp_path / "data").close()

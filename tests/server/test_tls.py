@@ -5,9 +5,11 @@ from __future__ import annotations
 import http.client
 import os
 import shutil
+import socket
 import ssl
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -189,3 +191,22 @@ def test_what_the_server_writes_is_readable_by_its_owner_only(secure: TlsServer,
     for path in found:
         mode = stat.S_IMODE(path.lstat().st_mode)
         assert mode & 0o077 == 0, (path, oct(mode))
+
+
+def test_a_handshake_that_stalls_is_cut_off(files: tuple[str, str], tmp_path: Path) -> None:
+    """On both ports, after the time that a slow head has; what is half a handshake does not help."""
+    running = TlsServer(tmp_path / "data", tls_cert=files[0], tls_key=files[1], header_timeout=0.5, mqtts_port=0)
+    try:
+        urls = [line.split()[-1] for line in running.lines if "mqtts://" in line]
+        ports = [urlsplit(url).port for url in (running.url, *urls)]
+        assert len(ports) == 2
+        for port in ports:
+            for sent in (b"", b"\x16\x03\x01\x02\x00\x01\x00"):
+                began_s = time.monotonic()
+                with socket.create_connection(("127.0.0.1", port), timeout=TIMEOUT_S) as client:
+                    client.sendall(sent)
+                    assert client.recv(100) == b""
+                assert 0.4 < time.monotonic() - began_s < TIMEOUT_S / 2
+        assert running.call("GET", "/health").result == "ok"
+    finally:
+        assert running.stop() == 0

@@ -157,20 +157,39 @@ class Writes(Fleet):
         while True:
             state = self._states.get(number) or self.state(number)
             with state.lock:  # as `locked_state`, which would cost a tenth of a small write
-                if state.is_stale:
-                    continue
-                if state.info.type == "mutable" or self._reserve.is_given_up:
-                    self._reserve.check_room()  # a read must be able to apply what the log took, and deletes need the rest
-                added = state.reserve(record, self.clock.now_us())
-                try:
-                    batch.stamp(record, number, state.next_sequence)
-                    seq = self.log.append(record)
-                except BaseException:
-                    state.release(record, added)
-                    raise
-                state.next_sequence += batch.count_of(record)
-                state.staged_seq = seq
-                return seq
+                if seq := self._stage(state, number, record):
+                    return seq
+
+    def stage_now(self, number: int, record: bytes) -> int:
+        """As `stage`, but return 0 instead of waiting for anything: the device's state or lock, room in memory or in the log's queue."""
+        self.check_open()
+        state = self._states.get(number)
+        if state is None or not self.has_room() or not state.lock.acquire(blocking=False):
+            return 0
+        try:
+            if self._flusher.error is not None:
+                raise self._flusher.error
+            return self._stage(state, number, record)
+        finally:
+            state.lock.release()
+
+    def _stage(self, state: DeviceState, number: int, record: bytes) -> int:
+        """Check, count and append with the lock held; return 0 if the state is stale, and forget it."""
+        if state.is_stale:
+            self._drop_state(number, state)
+            return 0
+        if state.info.type == "mutable" or self._reserve.is_given_up:
+            self._reserve.check_room()  # a read must be able to apply what the log took, and deletes need the rest
+        added = state.reserve(record, self.clock.now_us())
+        try:
+            batch.stamp(record, number, state.next_sequence)
+            seq = self.log.append(record)
+        except BaseException:
+            state.release(record, added)
+            raise
+        state.next_sequence += batch.count_of(record)
+        state.staged_seq = seq
+        return seq
 
     def write_tables(self, tables: Iterator[Table], assign: Callable[[Table], None], *, sync: bool) -> int:
         """Store tables of one call, each device's rows all or none: small parts through the log, large ones straight in segments.
@@ -255,9 +274,15 @@ class Writes(Fleet):
         for table, parts in registers:
             self._log_parts(table, parts, sync=sync)
 
-    def is_ready(self, number: int) -> bool:
-        """Whether `stage` would return at once: the device's state is loaded, memory and the log's queue have room."""
-        return number in self._states and self.has_room()
+    def is_held(self, number: int) -> bool:
+        """Whether another thread holds the device's lock: a bulk load, an edit, a delete."""
+        state = self._states.get(number)
+        if state is None:
+            return False
+        if not state.lock.acquire(blocking=False):
+            return True
+        state.lock.release()
+        return False
 
     def has_room(self) -> bool:
         """Whether memory and the log's queue have room for another batch."""
@@ -283,13 +308,21 @@ class Writes(Fleet):
             raise
 
     def forget_state(self, number: int) -> None:
-        """Read the device's counts again before its next write: a write was not stored, or the device changed."""
+        """Read the device's counts again before its next write: a write was not stored, or the device changed. Never waits."""
         state = self._states.get(number)
-        if state is not None:
-            with state.lock:
-                state.is_stale = True
-                if self._states.get(number) is state:
-                    del self._states[number]
+        if state is None:
+            return
+        state.is_stale = True  # who takes the lock next sees it
+        if state.lock.acquire(blocking=False):
+            try:
+                self._drop_state(number, state)
+            finally:
+                state.lock.release()
+
+    def _drop_state(self, number: int, state: DeviceState) -> None:
+        """Let go of a stale state with its lock held: as long as somebody else holds it, there must be no second one."""
+        if self._states.get(number) is state:
+            del self._states[number]
 
     @contextmanager
     def locked_state(self, number: int) -> Iterator[DeviceState]:
@@ -307,6 +340,7 @@ class Writes(Fleet):
             state.lock.acquire()
             if not state.is_stale:
                 return state
+            self._drop_state(number, state)
             state.lock.release()
 
     def state(self, number: int) -> DeviceState:

@@ -83,7 +83,14 @@ class Listener:
                 context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
                 context.load_cert_chain(settings.tls_cert, settings.tls_key)
             try:
-                server = await self.loop.create_server(self._make_session, settings.host, port, backlog=BACKLOG, ssl=context)
+                server = await self.loop.create_server(
+                    self._make_session,
+                    settings.host,
+                    port,
+                    backlog=BACKLOG,
+                    ssl=context,
+                    ssl_handshake_timeout=None if context is None else settings.header_timeout,
+                )
             except OSError as error:
                 raise InputError(f"cannot listen for MQTT on {settings.host}:{port}: {error.strerror}") from None
             self._servers.append(server)

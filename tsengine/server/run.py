@@ -73,7 +73,21 @@ class Server(uvicorn.Server):
             await asyncio.gather(super().shutdown(sockets), self._listener.stop())
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
+        """Listen. uvicorn's own would leave a client a minute for its TLS handshake, in which nobody counts it."""
+        config = self.config
+
+        def make_connection() -> Protocol:
+            return Protocol(config, self.server_state, self.lifespan.state)
+
+        patience_s = self._app.service.settings.header_timeout if config.is_ssl else None
+        try:
+            server = await asyncio.get_running_loop().create_server(
+                make_connection, config.host, config.port, ssl=config.ssl, ssl_handshake_timeout=patience_s, backlog=config.backlog
+            )
+        except OSError as error:
+            raise tsengine.InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+        self.servers = [server]
+        self.started = True
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         scheme = "https" if self.config.is_ssl else "http"
         url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
@@ -105,7 +119,7 @@ def serve(
 
     Raises:
         BusyError: another process has the store open.
-        InputError: TSENGINE_ACCOUNT_TOKEN is too short, or the certificate and its key do not work.
+        InputError: TSENGINE_ACCOUNT_TOKEN is too short, the certificate and its key do not work, or the address is taken.
         StorageError: the access log cannot be opened.
     """
     check_tls(settings)

@@ -34,7 +34,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         tls_cert, tls_key: files of the certificate (with its chain) and its key, PEM; "" = plain HTTP.
         max_head: largest line and headers of a request, bytes.
         max_connections: open at a time, as far as the process may open files; who comes beyond that gets 503.
-        header_timeout: the head of a request has to arrive within so many seconds, else 408.
+        header_timeout: the head of a request has to arrive within so many seconds, else 408; and a TLS handshake to be done.
         body_timeout: a body's next piece has to arrive, or an answer's to be read, within so many seconds, else 408.
         idle_timeout: how long a connection may be silent between requests, seconds.
         parsers: payload parsers by name, each a function of a module or the text "package.module:function"; see parsers.py.
