@@ -22,7 +22,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.ids": "",
         "tsengine.notices": "",
         "tsengine.rows": "tsengine.types",
-        "tsengine.commands": "tsengine.types",
+        "tsengine.commands": "tsengine.errors tsengine.types",
         "tsengine.core": "",
         "tsengine.core.limits": "",
         "tsengine.core.calendar": "tsengine.errors",
