@@ -6,7 +6,7 @@ A page is one program, run from top to bottom in an empty folder; of recipes.md 
 - `sh` runs in one bash, in which `tsengine` and `python` are those under test. A server in the background is waited for.
 - `text` is what the block before it prints; `...` stands for anything.
 
-Port 8080 becomes one that is free. What is indented, or fenced as another language, is only shown.
+The ports 8080 and 1883 become free ones. What is indented, or fenced as another language, is only shown.
 """
 
 import contextlib
@@ -131,10 +131,11 @@ def test_examples_run(example: Example, tmp_path: Path, monkeypatch: pytest.Monk
     if "curl" in "".join(block.code for block in example.blocks if block.language == "sh") and shutil.which("curl") is None:
         pytest.skip("curl is not installed")
     monkeypatch.chdir(tmp_path)
-    port, names, shell, printed = free_port(), {"__name__": "example"}, Shell(tmp_path), ""
+    ports = {port: free_port() for port in ("8080", "1883")}
+    names, shell, printed = {"__name__": "example"}, Shell(tmp_path), ""
     try:
         for block in example.blocks:
-            block = block._replace(code=block.code.replace("8080", port))
+            block = block._replace(code=re.sub(r"8080|1883", lambda found: ports[found[0]], block.code))
             if block.language == "python":
                 printed = run_python(example.page, block, names, tmp_path)
             elif block.language == "sh":
