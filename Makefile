@@ -138,9 +138,10 @@ build/in-tree-normal build/in-tree-checked build/in-tree-sanitized build/in-tree
 	find ext -name '*.so' -delete
 	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) TSENGINE_FUZZED=$(if $(findstring fuzzed,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
 
-# The command `tsengine`: an editable install that only links, since the extensions are compiled above.
+# The command `tsengine`: an editable install that only links, since the extensions are compiled above. `compat` puts the tree on the
+# path: the other kind looks for it last, after a folder `tsengine` beside a script, as a clone is.
 $(BIN)/tsengine: pyproject.toml $(INSTALLED)
-	@PYTHONWARNINGS=ignore TSENGINE_COMPILE=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@PYTHONWARNINGS=ignore TSENGINE_COMPILE=0 $(BIN)/python -m pip install -q --disable-pip-version-check --no-build-isolation --no-deps --no-index --config-settings editable_mode=compat -e .
 	@touch $@
 
 # Complete and exact: every package is in the list with its hash, so pip has nothing to resolve.

@@ -22,7 +22,7 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.ids": "",
         "tsengine.notices": "",
         "tsengine.rows": "tsengine.types",
-        "tsengine.commands": "tsengine.types",
+        "tsengine.commands": "tsengine.errors tsengine.types",
         "tsengine.core": "",
         "tsengine.core.limits": "",
         "tsengine.core.calendar": "tsengine.errors",
@@ -259,6 +259,34 @@ def test_every_compiled_module_has_its_pair_and_its_stub() -> None:
         if not path.with_suffix(suffix).exists()
     ]
     assert not missing, missing
+
+
+def named_paths() -> set[str]:
+    """Return the paths in backticks on the page about the architecture."""
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    return set(re.findall(r"`((?:ext|tsengine|tests|benches)(?:/[\w./]+)?)/?`", page))
+
+
+def test_the_architecture_page_names_every_room() -> None:
+    """Every folder with sources, but for cases of fuzzing, and every module that lies in no room of its own."""
+    folders = {
+        path.parent.relative_to(ROOT).as_posix()
+        for root in ("ext", "tsengine", "tests", "benches")
+        for path in (ROOT / root).rglob("*")
+        if path.suffix in {".py", ".pyx", ".mjs", ".gz"} and not {"core", "node_modules"} & set(path.parts)
+    }
+    modules = {
+        path.relative_to(ROOT).as_posix()
+        for root, suffixes in (("ext", (".pyx",)), ("tsengine", (".py",)))
+        for path in (ROOT / root).iterdir()
+        if path.suffix in suffixes and path.name != "__init__.py"
+    }
+    lost = sorted((folders | modules) - named_paths() - {"ext", "tsengine", "tests"})
+    assert not lost, f"add to docs/architecture.md: {lost}"
+
+
+def test_the_architecture_page_names_only_what_exists() -> None:
+    assert sorted(path for path in named_paths() if not (ROOT / path).exists()) == []
 
 
 def test_every_format_page_names_its_version() -> None:

@@ -15,7 +15,8 @@ from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER
 
 def to_times(time: Any) -> np.ndarray:
     """Return int64 microseconds of an array of times."""
-    times = np.asarray(time)
+    has_zone = str(getattr(time, "dtype", "")).startswith("datetime64[") and not isinstance(time, np.ndarray)
+    times = np.asarray(time, dtype="datetime64[us]" if has_zone else None)  # pandas would make objects of times with a zone
     if times.ndim != 1:
         raise InputError(f"time must have one dimension, not shape {times.shape}")
     if times.dtype.kind == "M":

@@ -2,15 +2,17 @@
 
 A command carries everything its effect depends on (times, numbers, ids), so that applying the log again, here or on
 another machine, gives the same store. On disk a command is one record: the byte RECORD_COMMAND, then MessagePack of the
-Struct as a tagged array. Tags and field order are part of the format: add fields at the end with defaults, never reorder.
+Struct as a tagged array; the format page is docs/format/command.md. Tags and field order are part of the format: add fields
+at the end with defaults, never reorder.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
+from tsengine.errors import CorruptionError, StorageError
 from tsengine.types import DeviceInfo, Parameter, Token
 
 RECORD_POINTS = 1
@@ -109,6 +111,7 @@ AnyCommand = (
     | EmptyRegisters
 )
 
+_TAGS = {command.__struct_config__.tag for command in get_args(AnyCommand)}
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(AnyCommand)
 
@@ -122,6 +125,19 @@ def decode(record: bytes) -> AnyCommand:
     """Return the command of a log record (first byte RECORD_COMMAND).
 
     Raises:
-        msgspec.ValidationError: the record is not a command that this version knows.
+        StorageError: a newer version wrote it. CorruptionError: it is no command.
     """
-    return _decoder.decode(memoryview(record)[1:])
+    try:
+        return _decoder.decode(memoryview(record)[1:])
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise _refusal(record, error) from error
+
+
+def _refusal(record: bytes, error: Exception) -> CorruptionError | StorageError:
+    try:
+        match msgspec.msgpack.decode(memoryview(record)[1:]):
+            case [str(tag), *_] if tag not in _TAGS:
+                return StorageError(f"the log holds a change of a newer tsengine ({tag!r}); open the store with that version")
+    except (msgspec.DecodeError, RecursionError):
+        pass
+    return CorruptionError("command in the log", expected="one that this version knows", found=str(error))

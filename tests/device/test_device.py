@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pytest
 
@@ -121,6 +122,15 @@ def test_reading_arrays(device: tsengine.Device) -> None:
     assert device.read("flag")[1].tolist() == [True, False, True, True]
     assert device.read("state")[1].tolist() == ["on", "off", "on"]
     assert [len(array) for array in device.read("nothing")] == [0, 0]
+
+
+def test_times_of_pandas_may_have_a_zone(device: tsengine.Device) -> None:
+    index = pd.date_range("2026-11-01", periods=3, freq="h", tz="Asia/Tokyo", unit="s")
+    for i, times in enumerate([index, index.to_series(), index.tz_convert(None), index.as_unit("ns")]):
+        device.append_columns(f"t{i}", times, [1, 2, 3])
+        assert device.read(f"t{i}")[0].tolist() == [1_793_458_800_000_000 + hour * 3_600_000_000 for hour in range(3)]
+    with pytest.raises(InputError, match="NaT at index 1"):
+        device.append_columns("t", pd.Series([index[0], pd.NaT]), [1, 2])
 
 
 def test_a_variable_may_change_its_kind(device: tsengine.Device) -> None:

@@ -19,7 +19,9 @@ from tests.store.damage import with_footer_crc
 from tsengine import ManualClock, StorageError
 from tsengine.care.check import check_folder
 from tsengine.care.repair import repair_folder
+from tsengine.commands import RECORD_COMMAND
 from tsengine.core.codec.crc32c import crc32c
+from tsengine.log import LocalLog
 
 ARCHIVES = sorted(DATA.glob("v*.tar.gz"))
 
@@ -70,6 +72,14 @@ def make_newer_log(store: Path) -> None:
     path.write_bytes(data)
 
 
+def make_newer_command(store: Path) -> None:
+    log = LocalLog(store / "wal")
+    first = int(min((store / "wal").glob("*.wal")).stem)
+    log.start(first - 1, lambda first_seq, records: None)
+    log.wait(log.append(bytes((RECORD_COMMAND,)) + msgspec.msgpack.encode(["put_dashboard", 1])))
+    log.close()
+
+
 def make_newer_segment(store: Path) -> None:
     for path in (store / "segments").glob("*.seg"):
         data = bytearray(path.read_bytes())
@@ -91,13 +101,14 @@ def make_newer_environment(name: str) -> Callable[[Path], None]:
 
 MAKE_NEWER: dict[str, Callable[[Path], None]] = {
     "log": make_newer_log,
+    "command": make_newer_command,
     "segment": make_newer_segment,
     **{name: make_newer_environment(name) for name in ("catalog", "registers", "manifest")},
 }
 
 
 def snapshot(store: Path, kind: str) -> dict[str, bytes]:
-    suffix = {"log": ".wal", "segment": ".seg"}.get(kind, "none")
+    suffix = {"log": ".wal", "command": ".wal", "segment": ".seg"}.get(kind, "none")
     return {str(path.relative_to(store)): path.read_bytes() for path in store.rglob("*") if path.suffix == suffix}
 
 

@@ -1,4 +1,4 @@
-"""The table of docs/server.md: every row names tests that exist, and every route is in it; and the rows that no other file tests."""
+"""The table of docs/contract.md: every row names tests that exist, and every route is in it; and the rows that no other file tests."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.server.server_process import Server
 from tsengine.server.app import ROUTES
 
 FOLDER = Path(__file__).parent
-DOCUMENT = (FOLDER.parents[1] / "docs" / "server.md").read_text()
+DOCUMENT = (FOLDER.parents[1] / "docs" / "contract.md").read_text()
 
 DENIED = (401, "Authorization denied")
 
@@ -43,7 +43,7 @@ def named_tests(cell: str) -> list[tuple[str, str]]:
     return found
 
 
-ROWS = rows("Routes") + rows("The contract and its tests")
+ROWS = rows("Routes") + rows("Answers")
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row[0][:60])
@@ -67,7 +67,7 @@ def test_every_route_is_in_the_table() -> None:
                 methods = [word] if after_path else [*methods, word]
             after_path = word.startswith("/")
     missing = {(method.upper(), pattern(route.path)) for route in ROUTES for method in route.calls} - listed
-    assert not missing, f"docs/server.md, Routes, lacks {sorted(missing)}"
+    assert not missing, f"docs/contract.md, Routes, lacks {sorted(missing)}"
 
 
 def pattern(path: str) -> str:
@@ -77,7 +77,7 @@ def pattern(path: str) -> str:
 
 def test_the_tables_are_whole() -> None:
     assert len(ROWS) > 70
-    shown = section("The contract and its tests")
+    shown = section("Answers")
     for head in ("Refusals (contract 1.6):", "Successes (2.1):", "Errors (2.2),", "Queries (4.5):", "Bad input:"):
         assert head in shown
 

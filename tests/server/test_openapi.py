@@ -12,6 +12,7 @@ import pytest
 import schemathesis
 from jsonschema_rs import meta
 
+from tests.server import routes_page
 from tests.server.server_process import Server
 from tsengine.server import openapi
 from tsengine.server.app import ROUTES
@@ -32,6 +33,10 @@ def document(server: Server) -> Any:
     reply = server.call("GET", "/openapi.json")
     assert reply.status == 200
     return reply.body
+
+
+def test_the_page_of_routes_is_current() -> None:
+    assert routes_page.PAGE.read_text() == routes_page.page(), "run `python -m tests.server.routes_page`"
 
 
 def test_a_method_without_description_does_not_start() -> None:

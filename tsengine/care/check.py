@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
+from tsengine import commands
 from tsengine.core.log.recovery import SUFFIX as LOG_SUFFIX
 from tsengine.core.log.recovery import Recovery, list_files
 from tsengine.core.os.lmdb_pages import check_pages
@@ -226,6 +227,9 @@ def check_log(path: Path, stores: Stores, report: Report) -> None:
 
     def count(first_seq: int, records: list[bytes]) -> None:
         report.records += len(records)
+        for record in records:
+            if record[:1] == bytes((commands.RECORD_COMMAND,)):
+                commands.decode(record)
 
     try:
         recovery = Recovery(str(folder), applied, False, count, (stores.catalog.log_reach or 0) if stores.catalog is not None else 0)
