@@ -136,6 +136,7 @@ build/in-tree-normal build/in-tree-checked build/in-tree-sanitized build/in-tree
 	@mkdir -p build
 	@$(PREREQUISITES)
 	find ext -name '*.so' -delete
+	@echo 'make: compiling what changed; all of it takes some minutes'
 	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) TSENGINE_FUZZED=$(if $(findstring fuzzed,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
 
 # The command `tsengine`: an editable install that only links, since the extensions are compiled above. `compat` puts the tree on the
