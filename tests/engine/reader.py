@@ -98,8 +98,8 @@ class Batch:
                 continue
             cells = 1 if constant >> column & 1 else count
             size = struct.calcsize(f"<{cell}") * cells
-            found = list(struct.iter_unpack(f"<{cell}", record[at : at + size]))
-            values = [value if len(value) > 1 else value[0] for value in found]
+            found: list[tuple[Any, ...]] = list(struct.iter_unpack(f"<{cell}", record[at : at + size]))
+            values: list[Any] = [value if cell == "2d" else value[0] for value in found]
             self.columns.append(values * count if cells < count else values)
             at += size + -size % 8
         offsets = struct.unpack_from(f"<{strings + 1}I", record, at)

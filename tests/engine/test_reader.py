@@ -78,7 +78,7 @@ def test_what_only_the_log_has_is_read_from_the_pages(tmp_path: Path) -> None:
         db.delete_token(db.create_token(columns.id, "third").token)
         second = db.put_parameters(columns.id, [tsengine.Parameter("", "limit", "1"), tsengine.Parameter("", "gone", "2", True)])
         db.delete_parameter(columns.id, second[1].id)
-        ids = [point.id for point in registers.points(limit=10)]
+        ids = [point.id or "" for point in registers.points(limit=10)]
         registers.edit([{"id": ids[0], "group": None, "location": None}, {"id": ids[1], "group": "mine", "metadata": {"a": 1}}])
         registers.edit([{"id": ids[2], "unit": None, "time": NOW_US - 5, "location": [1, 2], "value": None}])
         registers.delete(ids=ids[3:5])
