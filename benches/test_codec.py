@@ -8,8 +8,8 @@ import tsengine
 from benches import series
 from benches.figures import OURS, add_figure
 from benches.workload import VARIABLES, month_bounds_us, month_table
-from tsengine.core.codec import integer, number
 from tsengine.core.codec.crc32c import crc32c
+from tsengine.core.codec.doors import integer, number
 from tsengine.core.store.points import PointBuffer
 from tsengine.core.store.scan import WANTS, SeriesScan
 from tsengine.core.store.segment import Segment

@@ -41,9 +41,10 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.codec.crc32c": "",
         "tsengine.core.codec.dispatch": "",
         "tsengine.core.codec.fields": "",
-        "tsengine.core.codec.integer": "tsengine.core.codec.dispatch tsengine.core.codec.fields",
+        "tsengine.core.codec.plan": "tsengine.core.codec.dispatch",
+        "tsengine.core.codec.integer": "tsengine.core.codec.dispatch tsengine.core.codec.fields tsengine.core.codec.plan",
         "tsengine.core.codec.number": "tsengine.core.codec.dispatch tsengine.core.codec.fields tsengine.core.codec.integer",
-        "tsengine.core.codec.text": "tsengine.core.codec.dispatch tsengine.core.codec.fields tsengine.core.codec.integer",
+        "tsengine.core.codec.doors": "tsengine.core.codec.fields tsengine.core.codec.integer tsengine.core.codec.number",
         "tsengine.core.codec.strings": "",
     },
     {

@@ -2,47 +2,18 @@
 
 A block subtracts what is regular (a base, a step, a step of the step, a line), divides by the common divisor, and packs what is
 left at one width; values that would need a wider one are patched on top. Long runs are stored as runs; what ticks regularly, but
-not in whole units, as a grid. All arithmetic wraps at
-64 bits, so every int64 comes back. Format: docs/format/block-codecs.md.
+not in whole units, as a grid. All arithmetic wraps at 64 bits, so every int64 comes back. Format: docs/format/block-codecs.md.
 """
-
-import numpy as np
 
 from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from tsengine.core.codec.dispatch cimport bit_length, kernels, low_bits, packed_at, packed_bytes, uses_lanes
 from tsengine.core.codec.fields cimport get_byte, get_signed, get_varint, put_varint, unzigzag, zigzag
+from tsengine.core.codec.plan cimport Plan, common_divisor, plan_all, plan_sample
 from tsengine.core.limits cimport BLOCK_POINTS
 
-from tsengine.core.codec import dispatch
-from tsengine.errors import CorruptionError, InputError
-
-# What was subtracted. Stored: never renumber.
-cdef enum Form:
-    FORM_BASE = 0       # x[i] = origin + r[i]
-    FORM_DELTA = 1      # x[i] = x[i-1] + r[i]
-    FORM_TURN = 2       # x[i] = 2 x[i-1] - x[i-2] + r[i] (delta of delta)
-    FORM_LINE = 3       # x[i] = origin + i * slope / 65536 + r[i]
-    FORM_RUNS = 4       # values and lengths of runs, each an integer block of another form
-    FORM_GRID = 5       # x[i] = origin + i * (step + fraction / 2^32), rounded down
-    FORM_MASK = 7
-
-# Bits of the first byte beside the form. Stored.
-cdef enum Flag:
-    FLAG_PACKED = 8     # residuals have a width; without it they are all 0
-    FLAG_SCALED = 16    # residuals are multiples of a divisor above 1
-    FLAG_PATCHED = 32   # some residuals have more bits than the width
-    FLAG_UNKNOWN = 192
-
 cdef enum:
-    # Bits that a patched value must save beyond its own: the time of one patch against that of a wider unpack.
-    PATCH_PENALTY = 2
-    # Candidates are compared on every fifth value of a long block; the winner is planned on all. Odd, so that patterns of a power of
-    # two are seen whole.
-    SAMPLE_STEP = 5
-    MEDIAN_SAMPLES = 15
-    DIVISOR_SAMPLES = 12
     # Fewer values, or fewer steps that are longer than the others, take less than the 20 to 40 bytes of a grid.
     GRID_POINTS_MIN = 512
     GRID_LONG_MIN = 32
@@ -58,165 +29,13 @@ cdef int64_t NARROW_ORIGIN_MAX = (<int64_t> 1) << 61
 # Residual range where the sums of the slope cannot overflow.
 cdef int64_t LINE_LIMIT = (<int64_t> 1) << 44
 
-FORMS = ("base", "delta", "turn", "line", "runs", "grid")
-
-
-# How the residuals of one candidate form are packed.
-cdef struct Plan:
-    int64_t low         # of all values
-    int32_t full_width  # bits of the whole range
-    int64_t base        # value that is packed as 0
-    int32_t width       # bits of a packed residual
-    int64_t bits        # estimated size
-    bint is_centred     # the window lies around the median, not above the lowest value
-
-
-# The parsed first part of a block that is not FORM_RUNS.
-cdef struct Header:
-    uint8_t form
-    uint8_t flags
-    uint8_t width
-    uint8_t high_width
-    uint64_t divisor
-    int64_t origin
-    int64_t step        # FORM_TURN: the first difference; FORM_GRID: whole part of the slope
-    uint32_t fraction   # FORM_GRID: of the slope, 1/2^32
-    uint32_t phase      # FORM_GRID: what the first value has beyond the origin, 1/2^32
-    int64_t base        # FORM_DELTA, FORM_TURN: the residual that is packed as 0, in units of the divisor
-    int64_t slope
-    uint64_t patched
-
 
 cdef int64_t integer_bound(int32_t n) noexcept nogil:
     # Packing at the full width is always a candidate; lanes round it up by an eighth at most.
     return 9 * <int64_t> n + 64
 
 
-# ---- planning ----
-
-cdef uint64_t divisor_of(uint64_t a, uint64_t b) noexcept nogil:
-    while b:
-        a, b = b, a % b
-    return a
-
-
-cdef inline uint64_t magnitude(int64_t value) noexcept nogil:
-    return 0 - <uint64_t> value if value < 0 else <uint64_t> value
-
-
-# The largest divisor of all values (not all are 0). Leaves values / divisor in `scaled` when it is above 1.
-cdef uint64_t common_divisor(const int64_t* values, int32_t n, int64_t* scaled) noexcept nogil:
-    cdef int32_t i, sample
-    cdef uint64_t divisor = 0
-    for sample in range(DIVISOR_SAMPLES):
-        divisor = divisor_of(magnitude(values[sample * n // DIVISOR_SAMPLES]), divisor)
-        if divisor == 1:
-            return 1
-    if divisor == 0:
-        i = 0
-        while values[i] == 0:
-            i += 1
-        divisor = magnitude(values[i])
-    while divisor > 1:
-        i = kernels.divide(values, n, divisor, scaled)
-        if i == n:
-            return divisor
-        divisor = divisor_of(magnitude(values[i]), divisor)
-    return 1
-
-
-cdef int64_t median(const int64_t* values, int32_t n) noexcept nogil:
-    cdef int64_t[MEDIAN_SAMPLES] sorted_values
-    cdef int64_t value
-    cdef int32_t i, j, count = MEDIAN_SAMPLES if n >= MEDIAN_SAMPLES else n
-    for i in range(count):
-        value = values[i * n // count]
-        j = i
-        while j > 0 and sorted_values[j - 1] > value:
-            sorted_values[j] = sorted_values[j - 1]
-            j -= 1
-        sorted_values[j] = value
-    return sorted_values[count // 2]
-
-
-cdef inline int64_t patch_bits(int32_t count, int32_t n, int32_t high_width) noexcept nogil:
-    return 24 + positions_bits(count, n) + count * (high_width + PATCH_PENALTY)
-
-
-# Improve the plan of n values, of which these are every step-th, by a narrower window above or around `anchor`, if the values outside
-# are few enough. Only widths that some value needs are tried: those between them cost more.
-cdef void plan_windows(
-    const int64_t* values, int32_t count, int32_t step, int32_t n, int64_t anchor, bint is_centred, Plan* plan
-) noexcept nogil:
-    cdef uint64_t[BLOCK_POINTS] codes
-    cdef uint64_t inside = kernels.window_codes(values, count, anchor, is_centred, codes)
-    cdef int32_t top = bit_length(inside), width = top, outside = 0
-    cdef int64_t bits
-    while True:
-        bits = <int64_t> n * width
-        if outside:
-            bits += patch_bits(outside * step, n, top - width + 1)
-        if bits < plan.bits:
-            plan.bits = bits
-            plan.width = width
-            plan.base = anchor
-            plan.is_centred = is_centred
-            if is_centred and width:
-                plan.base = <int64_t> (<uint64_t> anchor - (<uint64_t> 1 << (width - 1)))
-        if width == 0:
-            return
-        outside = kernels.window_outside(codes, count, width - 1, &inside)
-        if outside * step > n // 4:
-            return
-        width = bit_length(inside)
-
-
-# The whole range, without patches.
-cdef inline void plan_range(int64_t low, int64_t high, int32_t n, Plan* plan) noexcept nogil:
-    plan.low = low
-    plan.full_width = bit_length(<uint64_t> high - <uint64_t> low)
-    plan.base = low
-    plan.width = plan.full_width
-    plan.bits = <int64_t> n * plan.width
-    plan.is_centred = False
-
-
-# Estimate a candidate, whose lowest and highest value are known, on a sample.
-cdef void plan_sample(const int64_t* values, int32_t n, int64_t low, int64_t high, Plan* plan) noexcept nogil:
-    cdef int64_t[BLOCK_POINTS] sample
-    cdef int32_t i, count = n, step = 1
-    plan_range(low, high, n, plan)
-    if plan.width == 0:
-        return
-    if n >= 256:
-        step = SAMPLE_STEP
-        count = (n + step - 1) // step
-        for i in range(count):
-            sample[i] = values[i * step]
-        plan_windows(sample, count, step, n, low, False, plan)
-        plan_windows(sample, count, step, n, median(values, n), True, plan)
-    else:
-        plan_windows(values, n, 1, n, low, False, plan)
-        plan_windows(values, n, 1, n, median(values, n), True, plan)
-
-
-# Plan the winner on all values, with the kind of window that was best on the sample.
-cdef void plan_all(const int64_t* values, int32_t n, Plan* plan) noexcept nogil:
-    cdef bint is_centred = plan.is_centred
-    plan.base = plan.low
-    plan.width = plan.full_width
-    plan.bits = <int64_t> n * plan.width
-    plan.is_centred = False
-    if plan.width:
-        plan_windows(values, n, 1, n, median(values, n) if is_centred else plan.low, is_centred, plan)
-
-
 # ---- encoding ----
-
-cdef int64_t positions_bits(int32_t count, int32_t n) noexcept nogil:
-    cdef int32_t packed = count * bit_length(<uint64_t> (n - 1))
-    return n if n < packed else packed
-
 
 cdef int64_t positions_encode(const uint16_t* positions, int32_t count, int32_t n, uint8_t* out) noexcept nogil:
     cdef int64_t[BLOCK_POINTS] values
@@ -477,7 +296,6 @@ cdef int64_t positions_decode(const uint8_t* data, int64_t size, int32_t count, 
     return packed_bytes(count, width)
 
 
-# Returns the first byte after the header, or NULL.
 cdef const uint8_t* header_decode(const uint8_t* data, const uint8_t* end, Header* header) noexcept nogil:
     cdef uint8_t first
     cdef const uint8_t* cursor = get_byte(data, end, &first)
@@ -674,113 +492,3 @@ cdef int64_t integer_at(const IntegerProbe* probe, int32_t i) noexcept nogil:
     cdef uint64_t residual = packed_at(probe.packed, probe.n, probe.width, probe.in_lanes, i) if probe.width else 0
     cdef uint64_t line = <uint64_t> ((<int64_t> (<uint64_t> i * <uint64_t> probe.slope)) >> 16)
     return <int64_t> (<uint64_t> probe.origin + (residual + line) * probe.divisor)
-
-
-# ---- the Python-visible doors ----
-
-def cpu() -> str:
-    return dispatch.cpu()
-
-
-def encode(values) -> bytes:
-    if not isinstance(values, np.ndarray) or values.dtype != np.int64 or values.ndim != 1:
-        raise InputError("integer.encode takes a one-dimensional int64 array; convert with numpy.ascontiguousarray(x, 'int64')")
-    if not 1 <= len(values) <= BLOCK_POINTS:
-        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {len(values)}; cut the array")
-    cdef const int64_t[::1] source = np.ascontiguousarray(values)
-    cdef int32_t n = <int32_t> source.shape[0]
-    cdef bytearray out = bytearray(integer_bound(n))
-    cdef uint8_t[::1] target = out
-    cdef int64_t size
-    with nogil:
-        size = integer_encode(&source[0], n, &target[0])
-    return bytes(target[:size])
-
-
-def decode(data, int32_t n):
-    if not 1 <= n <= BLOCK_POINTS:
-        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {n}")
-    if len(data) == 0:
-        raise CorruptionError("integer block", expected="at least one byte", found="none")
-    cdef const uint8_t[::1] source = data
-    values = np.empty(BLOCK_POINTS, np.int64)
-    cdef int64_t[::1] target = values
-    cdef int64_t consumed
-    with nogil:
-        consumed = integer_decode(&source[0], source.shape[0], &target[0], n)
-    if consumed < 0:
-        raise CorruptionError("integer block", expected=f"a block of {n} values", found=f"{source.shape[0]} inconsistent bytes")
-    return values[:n].copy()
-
-
-def values_at(data, int32_t n):
-    """Return the values of a block read one by one, or None where that cannot be done."""
-    cdef const uint8_t[::1] source = data
-    cdef IntegerProbe probe
-    if source.shape[0] == 0 or not integer_probe(&source[0], source.shape[0], n, &probe):
-        return None
-    return np.array([integer_at(&probe, i) for i in range(n)], np.int64)
-
-
-def encode_column(values) -> bytes:
-    cdef const int64_t[::1] source = np.ascontiguousarray(values, np.int64)
-    cdef int64_t start = 0, count = source.shape[0], size = 0
-    cdef int32_t n
-    cdef bytearray out = bytearray((count + BLOCK_POINTS - 1) // BLOCK_POINTS * integer_bound(BLOCK_POINTS) + 1)
-    cdef uint8_t[::1] target = out
-    with nogil:
-        while start < count:
-            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
-            size += integer_encode(&source[start], n, &target[size])
-            start += n
-    return bytes(target[:size])
-
-
-def decode_column(data, int64_t count):
-    cdef const uint8_t[::1] source = data
-    values = np.empty((count + BLOCK_POINTS - 1) // BLOCK_POINTS * BLOCK_POINTS, np.int64)
-    cdef int64_t[::1] target = values
-    cdef int64_t start = 0, offset = 0, consumed = 0, size = source.shape[0]
-    cdef int32_t n
-    with nogil:
-        while start < count:
-            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
-            consumed = integer_decode(&source[offset], size - offset, &target[start], n) if offset < size else -1
-            if consumed < 0:
-                break
-            offset += consumed
-            start += n
-    if consumed < 0:
-        raise CorruptionError("integer block", offset=offset, expected="another block", found="inconsistent bytes")
-    return values[:count]
-
-
-cdef object header_describe(const uint8_t* data, const uint8_t* end):
-    cdef Header header
-    if header_decode(data, end, &header) == NULL:
-        raise CorruptionError("integer block", expected="a header", found="inconsistent bytes")
-    return {
-        "transform": FORMS[header.form],
-        "width": header.width,
-        "divisor": header.divisor,
-        "exceptions": header.patched,
-        "exception_width": header.high_width,
-    }
-
-
-cdef object integer_describe(const uint8_t* data, int64_t size):
-    cdef const uint8_t* cursor
-    cdef uint64_t count
-    if size < 1 or data[0] != FORM_RUNS:
-        return header_describe(data, data + size)
-    cursor = get_varint(data + 1, data + size, &count)
-    if cursor == NULL:
-        raise CorruptionError("integer block", expected="a count of runs", found="no such field")
-    return {"transform": "runs", "runs": count, "values": header_describe(cursor, data + size)}
-
-
-def describe(data) -> dict:
-    cdef const uint8_t[::1] source = data
-    if source.shape[0] == 0:
-        raise CorruptionError("integer block", expected="at least one byte", found="none")
-    return integer_describe(&source[0], source.shape[0])

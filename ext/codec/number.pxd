@@ -5,6 +5,22 @@ from libc.stdint cimport int32_t, int64_t, uint8_t
 
 from tsengine.core.codec.integer cimport Narrow
 
+# How the values are written. Stored: never renumber.
+cdef enum Mode:
+    MODE_BITS = 0           # bit patterns in order, as an integer block
+    MODE_SINGLE = 1         # the same of float32
+    MODE_DECIMAL = 2        # integers d, v = d / 10^exponent
+    MODE_DECIMAL_SINGLE = 3  # the same, rounded to float32
+    MODE_DICTIONARY = 4     # distinct values, and an integer block of indexes
+    MODE_SPLIT = 5          # few left parts, and raw bits at the right
+    MODE_MASK = 7
+
+# Bits of the first byte beside the mode. Stored.
+cdef enum:
+    EXPONENT_SHIFT = 3
+    EXPONENT_MASK = 120
+    FLAG_PATCHED = 128      # decimals and split: some values are stored apart
+
 # Largest encoded size in bytes.
 cdef int64_t number_bound(int32_t n) noexcept nogil
 

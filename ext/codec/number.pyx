@@ -5,8 +5,6 @@ packed as a dictionary of few values, as float32 or float64 bit patterns in the 
 distinct left parts and the bits at the right. Format: docs/format/block-codecs.md.
 """
 
-import numpy as np
-
 from libc.math cimport ceil, fabs
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -17,31 +15,12 @@ from tsengine.core.codec.integer cimport (
     Narrow,
     integer_bound,
     integer_decode,
-    integer_describe,
     integer_encode,
     integer_narrow,
     positions_decode,
     positions_encode,
 )
 from tsengine.core.limits cimport BLOCK_POINTS
-
-from tsengine.errors import CorruptionError, InputError
-
-# How the values are written. Stored: never renumber.
-cdef enum Mode:
-    MODE_BITS = 0           # bit patterns in order, as an integer block
-    MODE_SINGLE = 1         # the same of float32
-    MODE_DECIMAL = 2        # integers d, v = d / 10^exponent
-    MODE_DECIMAL_SINGLE = 3  # the same, rounded to float32
-    MODE_DICTIONARY = 4     # distinct values, and an integer block of indexes
-    MODE_SPLIT = 5          # few left parts, and raw bits at the right
-    MODE_MASK = 7
-
-# Bits of the first byte beside the mode. Stored.
-cdef enum:
-    EXPONENT_SHIFT = 3
-    EXPONENT_MASK = 120
-    FLAG_PATCHED = 128      # decimals and split: some values are stored apart
 
 cdef enum:
     EXPONENT_MAX = 15
@@ -54,15 +33,12 @@ cdef enum:
     FILTER_WORDS = 16       # a bit for each slot
     LEFTS = 8               # left parts of a split
     LEFT_BITS = 16
-    SPLIT_OVERHEAD = 64     # first fields of a split and of its patches, bytes
     # Bytes of a decimal block per value above which bit patterns are tried as well.
     DENSE_BYTES = 5
     DENSE_BYTES_SINGLE = 2
 
 # Origins that leave room below 2^51 for what a narrow block adds.
 cdef int64_t DECIMAL_ORIGIN_MAX = (<int64_t> 1) << 50
-
-MODES = ("bits", "single", "decimal", "decimal_single", "dictionary", "split")
 
 
 cdef int64_t number_bound(int32_t n) noexcept nogil:
@@ -590,100 +566,3 @@ cdef int64_t decimal_from(double bound, int32_t exponent) noexcept nogil:
     while d < limit and d / POWER[exponent] < bound:
         d += 1
     return <int64_t> d
-
-
-# ---- the Python-visible doors ----
-
-def encode(values, int32_t exponent_hint=-1) -> bytes:
-    if not isinstance(values, np.ndarray) or values.dtype != np.float64 or values.ndim != 1:
-        raise InputError("number.encode takes a one-dimensional float64 array; convert with numpy.ascontiguousarray(x, 'float64')")
-    if not 1 <= len(values) <= BLOCK_POINTS:
-        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {len(values)}; cut the array")
-    cdef const double[::1] source = np.ascontiguousarray(values)
-    cdef int32_t n = <int32_t> source.shape[0]
-    cdef bytearray out = bytearray(number_bound(n))
-    cdef uint8_t[::1] target = out
-    cdef int64_t size
-    with nogil:
-        size = number_encode(&source[0], n, &target[0], &exponent_hint)
-    return bytes(target[:size])
-
-
-def decode(data, int32_t n):
-    if not 1 <= n <= BLOCK_POINTS:
-        raise InputError(f"a block has 1 to {BLOCK_POINTS} values, not {n}")
-    if len(data) == 0:
-        raise CorruptionError("number block", expected="at least one byte", found="none")
-    cdef const uint8_t[::1] source = data
-    values = np.empty(BLOCK_POINTS, np.float64)
-    cdef double[::1] target = values
-    cdef int64_t consumed
-    with nogil:
-        consumed = number_decode(&source[0], source.shape[0], &target[0], n)
-    if consumed < 0:
-        raise CorruptionError("number block", expected=f"a block of {n} values", found=f"{source.shape[0]} inconsistent bytes")
-    return values[:n].copy()
-
-
-def encode_column(values) -> bytes:
-    cdef const double[::1] source = np.ascontiguousarray(values, np.float64)
-    cdef int64_t start = 0, count = source.shape[0], size = 0
-    cdef int32_t n
-    cdef int32_t exponent_hint = -1
-    cdef bytearray out = bytearray((count + BLOCK_POINTS - 1) // BLOCK_POINTS * number_bound(BLOCK_POINTS) + 1)
-    cdef uint8_t[::1] target = out
-    with nogil:
-        while start < count:
-            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
-            size += number_encode(&source[start], n, &target[size], &exponent_hint)
-            start += n
-    return bytes(target[:size])
-
-
-def decode_column(data, int64_t count):
-    cdef const uint8_t[::1] source = data
-    values = np.empty((count + BLOCK_POINTS - 1) // BLOCK_POINTS * BLOCK_POINTS, np.float64)
-    cdef double[::1] target = values
-    cdef int64_t start = 0, offset = 0, consumed = 0, size = source.shape[0]
-    cdef int32_t n
-    with nogil:
-        while start < count:
-            n = <int32_t> min(count - start, <int64_t> BLOCK_POINTS)
-            consumed = number_decode(&source[offset], size - offset, &target[start], n) if offset < size else -1
-            if consumed < 0:
-                break
-            offset += consumed
-            start += n
-    if consumed < 0:
-        raise CorruptionError("number block", offset=offset, expected="another block", found="inconsistent bytes")
-    return values[:count]
-
-
-def describe(data) -> dict:
-    cdef const uint8_t[::1] source = data
-    cdef uint64_t count = 0
-    cdef const uint8_t* cursor
-    cdef const uint8_t* end
-    if source.shape[0] < 2 or source[0] & MODE_MASK > MODE_SPLIT:
-        raise CorruptionError("number block", expected="a known mode", found="inconsistent bytes")
-    cursor = &source[1]
-    end = &source[0] + source.shape[0]
-    mode = source[0] & MODE_MASK
-    result = {"transform": MODES[mode]}
-    if mode == MODE_SPLIT:
-        if source.shape[0] < 3:
-            raise CorruptionError("number block", expected="the fields of a split", found="too few bytes")
-        result |= {"width": source[1], "lefts": source[2]}
-        cursor = &source[0] + 3 + 2 * source[2]
-    if mode == MODE_DICTIONARY or source[0] & FLAG_PATCHED:
-        cursor = get_varint(cursor if cursor < end else NULL, end, &count)
-        if cursor == NULL:
-            raise CorruptionError("number block", expected="a count", found="no such field")
-    if mode == MODE_DICTIONARY:
-        return result | {"entries": count}
-    if mode == MODE_DECIMAL or mode == MODE_DECIMAL_SINGLE:
-        result["exponent"] = (source[0] & EXPONENT_MASK) >> EXPONENT_SHIFT
-    result["exceptions"] = count
-    if mode != MODE_SPLIT:
-        result["integers"] = integer_describe(cursor, end - cursor)
-    return result

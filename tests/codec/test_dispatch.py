@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tsengine.core.codec import integer, number
+from tsengine.core.codec.dispatch import cpu
+from tsengine.core.codec.doors import integer, number
 from tsengine.core.codec.crc32c import crc32c
 
 from .strategies import FLOATS, INTEGERS
@@ -35,7 +36,7 @@ def digest() -> str:
 
 def run(target: str) -> list[str]:
     environment = os.environ | {"TSENGINE_CPU": target, "PYTHONPATH": os.pathsep.join([str(ROOT), *sys.path])}
-    program = "from tests.codec.test_dispatch import digest, integer; print(integer.cpu(), digest())"
+    program = "from tests.codec.test_dispatch import digest, cpu; print(cpu(), digest())"
     return subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True).stdout.split()
 
 
@@ -45,6 +46,6 @@ def test_baseline_is_equal() -> None:
     assert baseline == digest()
 
 
-@pytest.mark.skipif(integer.cpu() == "baseline", reason="this CPU has one target only")
+@pytest.mark.skipif(cpu() == "baseline", reason="this CPU has one target only")
 def test_best_target_is_chosen() -> None:
-    assert run("")[0] == integer.cpu() == "avx2"
+    assert run("")[0] == cpu() == "avx2"

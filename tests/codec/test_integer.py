@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tsengine.core.codec import integer
+from tsengine.core.codec.doors import integer, integers_at
 from tsengine.errors import CorruptionError, InputError
 
 from . import damage, reader
@@ -24,7 +24,7 @@ def check(values: NDArray[np.int64]) -> bytes:
     data = integer.encode(values)
     assert len(data) <= 9 * len(values) + 64
     np.testing.assert_array_equal(integer.decode(data, len(values)), values)
-    one_by_one = integer.values_at(data, len(values))
+    one_by_one = integers_at(data, len(values))
     if one_by_one is not None:
         np.testing.assert_array_equal(one_by_one, values)
     return data
@@ -236,7 +236,7 @@ def test_values_of_every_width_can_be_read_one_by_one(width: int, n: int) -> Non
     residuals = random.integers(0, 2**width, n, dtype=np.uint64) if width < 64 else random.integers(0, 2**64 - 1, n, dtype=np.uint64)
     for values in (residuals, np.arange(n, dtype=np.uint64) * np.uint64(1_000_003) + residuals % np.uint64(2**40)):
         data = integer.encode(values.view(np.int64))
-        found = integer.values_at(data, n)
+        found = integers_at(data, n)
         if integer.describe(data)["transform"] in ("base", "line") and not integer.describe(data).get("exceptions"):
             assert found is not None
             np.testing.assert_array_equal(found, values.view(np.int64))

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from tsengine.core.codec import number
+from tsengine.core.codec.doors import number
 from tsengine.errors import CorruptionError, InputError
 
 from . import damage, reader

@@ -16,7 +16,7 @@ import pytest
 
 from tests.store.making import KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, Fed, scan_of, seal_to
 from tests.strategies import FLOAT_BITS, JANUARY_2024_US, float_of_bits
-from tsengine.core.codec.integer import cpu
+from tsengine.core.codec.dispatch import cpu
 from tsengine.core.store.aggregate import Buckets
 from tsengine.core.store.cells import FUNCTIONS
 from tsengine.core.store.memtable import Memtable
