@@ -1,6 +1,7 @@
 """The self-contained columns of one write: the record of the log. Format: docs/format/batch.md."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
 from tsengine.core.codec.strings cimport StringTable
 
@@ -47,6 +48,19 @@ cdef struct GroupCell:              # 16 bytes
 cdef struct LocationCell:           # 16 bytes; absent where lat is NaN
     double lat
     double lng
+
+
+# A number as its cell has it, and back.
+cdef inline double as_number(int64_t bits) noexcept nogil:
+    cdef double number
+    memcpy(&number, &bits, 8)
+    return number
+
+
+cdef inline int64_t as_bits(double number) noexcept nogil:
+    cdef int64_t bits
+    memcpy(&bits, &number, 8)
+    return bits
 
 
 cdef struct BatchView:

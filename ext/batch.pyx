@@ -350,10 +350,8 @@ cdef str view_text(const BatchView* view, uint32_t number):
 cdef object view_value(const BatchView* view, uint32_t i):
     cdef uint8_t kind = view.kind[i * view.step[COLUMN_KIND]]
     cdef int64_t bits = view.value[i * view.step[COLUMN_VALUE]]
-    cdef double number
     if kind == KIND_NUMBER:
-        memcpy(&number, &bits, 8)
-        return number
+        return as_number(bits)
     if kind == KIND_INTEGER:
         return bits
     if kind == KIND_BOOLEAN:

@@ -68,13 +68,16 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.core.ingest.rows": "tsengine.core.ingest.table",
         "tsengine.core.store": "",
         "tsengine.core.store.points": "",
-        "tsengine.core.store.block": "tsengine.core.store.points",
-        "tsengine.core.store.segment": "tsengine.core.store.block tsengine.core.store.points",
-        "tsengine.core.store.segment_writer": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment",
+        "tsengine.core.store.statistics": "tsengine.core.store.points",
+        "tsengine.core.store.block": "tsengine.core.store.points tsengine.core.store.statistics",
+        "tsengine.core.store.segment": "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.statistics",
+        "tsengine.core.store.segment_writer": (
+            "tsengine.core.store.block tsengine.core.store.points tsengine.core.store.segment tsengine.core.store.statistics"
+        ),
         "tsengine.core.store.memtable": "tsengine.core.store.block tsengine.core.store.points",
         "tsengine.core.store.reduce": "",
         "tsengine.core.store.recycled": "",
-        "tsengine.core.store.condition": "tsengine.core.store.block tsengine.core.store.points",
+        "tsengine.core.store.condition": "tsengine.core.store.points tsengine.core.store.statistics",
         "tsengine.core.store.direct": "tsengine.core.store.block tsengine.core.store.reduce tsengine.core.store.segment",
         "tsengine.core.store.coded": (
             "tsengine.core.store.block tsengine.core.store.condition tsengine.core.store.reduce tsengine.core.store.segment"

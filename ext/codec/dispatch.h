@@ -2,7 +2,7 @@
  *
  * kernels.h is plain C. It is included below for the baseline of the architecture and, on x86-64, again for AVX2 with FMA.
  * Every target computes the same bits: integers wrap, and floats use only operations that are rounded once (see
- * decimal_quotient in kernels.h), so encoded bytes do not depend on the CPU.
+ * decimal_quotient in number_kernels.h), so encoded bytes do not depend on the CPU.
  */
 #ifndef TSENGINE_CODEC_DISPATCH_H
 #define TSENGINE_CODEC_DISPATCH_H

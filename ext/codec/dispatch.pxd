@@ -1,4 +1,4 @@
-# The kernels of this CPU, chosen once at import. See kernels.h for what each computes.
+# The kernels of this CPU, chosen once at import. See packing_kernels.h, integer_kernels.h and number_kernels.h for what each computes.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 

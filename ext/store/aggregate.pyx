@@ -7,8 +7,8 @@ What is added up is in cells.pyx.
 from libc.math cimport fabs, isnan
 from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint64_t
 from libc.stdlib cimport free
-from libc.string cimport memcpy
 
+from tsengine.core.batch cimport as_number
 from tsengine.core.codec.integer cimport IntegerProbe, integer_at, integer_decode, integer_probe
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_NUMBER
 from tsengine.core.store.cells cimport FEW, NEEDS_ENDS, NEEDS_RANGE, NEEDS_SQUARES, NEEDS_SUM, BucketCells
@@ -20,6 +20,7 @@ from tsengine.core.store.direct cimport (
     DirectBlock,
     DirectBounds,
     DirectFault,
+    block_sources,
     direct_between,
     direct_decode,
     direct_numbers,
@@ -30,17 +31,11 @@ from tsengine.core.store.direct cimport (
 )
 from tsengine.core.store.points cimport PointBuffer, lower_bound
 from tsengine.core.store.reduce cimport reduce_two_sum, reducers
-from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span, block_sources
+from tsengine.core.store.scan cimport BlockRef, SeriesScan, Span
 from tsengine.core.store.segment cimport Segment, SegmentFooter
 
 # Less than this share of the largest sum that values could have: a difference of sums has then fewer than 60 good bits.
 cdef double CANCELLED = 2.0 ** -40
-
-
-cdef inline double as_number(int64_t bits) noexcept nogil:
-    cdef double number
-    memcpy(&number, &bits, 8)
-    return number
 
 
 cdef inline int64_t time_at(const IntegerProbe* probe, int64_t i, const BlockRef* ref) noexcept nogil:

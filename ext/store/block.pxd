@@ -1,9 +1,10 @@
-"""Up to 1,024 points of one series: statistics, encode, decode. Format: docs/format/segment.md."""
+"""Up to 1,024 points of one series: encode, decode. Format: docs/format/segment.md."""
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
 
 from tsengine.core.limits cimport BLOCK_POINTS
 from tsengine.core.store.points cimport Columns, PointBuffer, StringMap
+from tsengine.core.store.statistics cimport BlockStats
 
 # Streams in the order in which they lie in a block; the number is the bit in the block's first byte.
 cdef enum:
@@ -28,23 +29,6 @@ cdef enum:
     GROUPS_AUTO = 0             # integers: offset in the request
     GROUPS_HEX = 1              # integers: high; integers: low
     GROUPS_MIXED = 2            # integers: form; integers: high; integers: low
-
-cdef enum:
-    STATS_NOT_FINITE = 1        # NaN or infinity among the values: sum leaves them out, minimum and maximum leave NaN out
-
-
-cdef struct BlockStats:
-    int64_t first_time          # microseconds, of the first and last point: blocks are in time order
-    int64_t last_time
-    int64_t minimum             # bits by kind: float64, int64, 0 or 1; zero for text and points without a value
-    int64_t maximum
-    int64_t sum_high            # number: float64, rounded sum; integer and boolean: high half of an int128
-    int64_t sum_low             # number: float64, what the rounding lost; integer and boolean: low half
-    int64_t first
-    int64_t last
-    uint32_t count
-    uint32_t flags              # STATS_*
-
 
 cdef class BlockEncoder:
     """Encodes one block after another into its own buffer."""
@@ -74,7 +58,6 @@ cdef class BlockEncoder:
 
 
 cdef int find_streams(const uint8_t* data, int64_t size, int64_t* start, int64_t* length) noexcept nogil
-cdef void block_stats(const Columns* columns, uint8_t kind, BlockStats* stats) noexcept nogil
 cdef const char* block_decode(
     const uint8_t* data, int64_t size, int32_t n, PointBuffer into, StringMap map
 ) except? NULL nogil

@@ -1,11 +1,11 @@
-"""Up to 1,024 points of one series: statistics, encode, decode.
+"""Up to 1,024 points of one series: encode, decode.
 
 A block is one byte that says which streams are there, the length of each but the last as a varint, and the streams.
 Strings are numbers of the dictionary that the block's directory entry names, or lie in the block where most of them occur
 once. Nothing in a block depends on another block, so compaction moves blocks byte for byte. Format: docs/format/segment.md.
 """
 
-from libc.math cimport INFINITY, NAN, isfinite, isnan
+from libc.math cimport NAN, isnan
 from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, realloc
 from libc.string cimport memcpy, memset
@@ -15,6 +15,7 @@ from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.batch cimport GroupCell, LocationCell
 from tsengine.core.codec.compress cimport text_compress, text_expand
+from tsengine.core.codec.fields cimport put_varint
 from tsengine.core.codec.integer cimport integer_bound, integer_decode, integer_encode
 from tsengine.core.codec.number cimport number_bound, number_decode, number_encode
 from tsengine.core.codec.strings cimport utf8_is_valid
@@ -40,6 +41,7 @@ from tsengine.core.store.points cimport (
     PointBuffer,
     StringMap,
 )
+from tsengine.core.store.statistics cimport BlockStats, block_stats
 
 cdef enum:
     HEADER_BYTES_MAX = 1 + 5 * (STREAM_COUNT - 1)
@@ -58,130 +60,7 @@ cdef enum:
     LOCATIONS_SOME = 1          # integers: 1 where there is one; then as above, absent ones repeat the one before
 
 
-cdef int64_t EXPONENT_BITS = <int64_t> 0x7FF << 52         # all of them set: NaN or infinite
-
-
-# --- statistics ---------------------------------------------------------------------------------------------------
-
-cdef inline double as_number(int64_t bits) noexcept nogil:
-    cdef double number
-    memcpy(&number, &bits, 8)
-    return number
-
-
-cdef inline int64_t as_bits(double number) noexcept nogil:
-    cdef int64_t bits
-    memcpy(&bits, &number, 8)
-    return bits
-
-
-cdef extern from *:
-    """
-    typedef __int128 tsengine_int128;
-    """
-    ctypedef long long int128 "tsengine_int128"
-
-
-cdef inline double lower(double value, double low) noexcept nogil:
-    return value if value < low else low
-
-
-cdef inline double higher(double value, double high) noexcept nogil:
-    return value if value > high else high
-
-
-cdef void number_range(const int64_t* values, int64_t n, double* low, double* high) noexcept nogil:
-    """Set the smallest and largest value, NaN left out; of 0.0 and -0.0 the first counts.
-
-    In four parts side by side: one comparison waits for the one before it.
-    """
-    cdef double[4] lows
-    cdef double[4] highs
-    cdef int64_t quarter = n // 4, i
-    cdef int part
-    for part in range(4):
-        lows[part] = INFINITY
-        highs[part] = -INFINITY
-    for i in range(quarter):
-        for part in range(4):
-            lows[part] = lower(as_number(values[part * quarter + i]), lows[part])
-            highs[part] = higher(as_number(values[part * quarter + i]), highs[part])
-    for i in range(4 * quarter, n):
-        lows[3] = lower(as_number(values[i]), lows[3])
-        highs[3] = higher(as_number(values[i]), highs[3])
-    low[0] = lower(lows[3], lower(lows[2], lower(lows[1], lows[0])))
-    high[0] = higher(highs[3], higher(highs[2], higher(highs[1], highs[0])))
-
-
-cdef bint all_finite(const int64_t* values, int64_t n) noexcept nogil:
-    cdef int64_t wrong = 0, i
-    for i in range(n):
-        wrong |= (values[i] & EXPONENT_BITS) == EXPONENT_BITS
-    return not wrong
-
-
-cdef void number_stats(const int64_t* values, int64_t n, BlockStats* stats) noexcept nogil:
-    cdef double low, high, total = 0, lost = 0, value, before, part
-    cdef bint finite = all_finite(values, n)
-    cdef int64_t i
-    number_range(values, n, &low, &high)
-    for i in range(n):
-        value = as_number(values[i])
-        if finite or isfinite(value):
-            # Knuth's two-sum: `lost` collects exactly what each rounding of `total` dropped.
-            before = total
-            total = before + value
-            part = total - before
-            lost += (before - (total - part)) + (value - part)
-    if not finite or not isfinite(total):
-        stats.flags |= STATS_NOT_FINITE
-    stats.minimum = as_bits(low)
-    stats.maximum = as_bits(high)
-    stats.sum_high = as_bits(total)
-    stats.sum_low = as_bits(lost)
-
-
-cdef void integer_stats(const int64_t* values, int64_t n, BlockStats* stats) noexcept nogil:
-    cdef int64_t low = values[0], high = values[0], i
-    cdef int128 total = 0
-    for i in range(n):
-        low = values[i] if values[i] < low else low
-        high = values[i] if values[i] > high else high
-        total += values[i]
-    stats.minimum = low
-    stats.maximum = high
-    stats.sum_high = <int64_t> (total >> 64)
-    stats.sum_low = <int64_t> total
-
-
-cdef void block_stats(const Columns* columns, uint8_t kind, BlockStats* stats) noexcept nogil:
-    """Fill in the statistics of points that are in time order."""
-    cdef int64_t n = columns.count
-    memset(stats, 0, sizeof(BlockStats))
-    stats.count = <uint32_t> n
-    stats.first_time = columns.time[0]
-    stats.last_time = columns.time[n - 1]
-    if kind == KIND_NUMBER:
-        number_stats(columns.value, n, stats)
-    elif kind == KIND_INTEGER or kind == KIND_BOOLEAN:
-        integer_stats(columns.value, n, stats)
-    else:
-        return
-    stats.first = columns.value[0]
-    stats.last = columns.value[n - 1]
-
-
 # --- encode -------------------------------------------------------------------------------------------------------
-
-cdef inline int64_t varint_put(uint8_t* out, uint64_t value) noexcept nogil:
-    cdef int64_t size = 0
-    while value >= 128:
-        out[size] = <uint8_t> (value & 127 | 128)
-        value >>= 7
-        size += 1
-    out[size] = <uint8_t> value
-    return size + 1
-
 
 cdef inline bint is_constant(const uint32_t* column, int64_t step, int64_t n) noexcept nogil:
     cdef uint32_t wrong = 0
@@ -245,7 +124,7 @@ cdef class BlockEncoder:
                 last = stream
         for stream in range(last):
             if header[0] >> stream & 1:
-                header_bytes += varint_put(header + header_bytes, start[stream + 1] - start[stream])
+                header_bytes = put_varint(header + header_bytes, start[stream + 1] - start[stream]) - header
         self.begin = HEADER_BYTES_MAX - header_bytes
         memcpy(self.buffer + self.begin, header, header_bytes)
         return 0

@@ -12,6 +12,7 @@ from libc.string cimport memcpy, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
+from tsengine.core.batch cimport as_number
 from tsengine.core.limits cimport KIND_NUMBER
 from tsengine.core.store.reduce cimport reduce_two_sum, reducers
 
@@ -66,12 +67,6 @@ cdef extern from *:
 # Taken and given back with the GIL.
 cdef char* scratch = NULL
 cdef int64_t scratch_bytes = 0
-
-
-cdef inline double as_number(int64_t bits) noexcept nogil:
-    cdef double number
-    memcpy(&number, &bits, 8)
-    return number
 
 
 cdef void averages(const double* high, const double* low, const int64_t* count, int64_t n, double* out) noexcept nogil:

@@ -6,17 +6,12 @@ a block is told by its minimum and maximum whether none, some or all of its poin
 
 from libc.math cimport isnan
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memset
 
+from tsengine.core.batch cimport as_number
 from tsengine.core.limits cimport KIND_BOOLEAN, KIND_INTEGER, KIND_NUMBER, KIND_TEXT
-from tsengine.core.store.block cimport STATS_NOT_FINITE
 from tsengine.core.store.points cimport WANT_GROUP, WANT_LOCATION, WANT_UNIT, WANT_VALUE, PointBuffer
-
-
-cdef inline double as_number(int64_t bits) noexcept nogil:
-    cdef double number
-    memcpy(&number, &bits, 8)
-    return number
+from tsengine.core.store.statistics cimport STATS_NOT_FINITE
 
 
 cdef void keep_numbers(const int64_t* values, int64_t count, double low, double high, bint accepts_nan, uint8_t* kept) noexcept nogil:

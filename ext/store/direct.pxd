@@ -14,6 +14,10 @@ cdef struct BlockSource:
     bint has_hidden             # points of it may be hidden
 
 
+# Of (Memtable or Segment, hidden intervals) each; memtables as zeros. To be freed.
+cdef BlockSource* block_sources(list sources) except NULL
+
+
 cdef enum DirectFault:
     DIRECT_GOOD = 0
     DIRECT_CHECKSUM = 1

@@ -2,6 +2,9 @@
 
 from libc.math cimport INFINITY, nextafter
 from libc.stdint cimport INT32_MAX, INT32_MIN, int32_t, int64_t, uint8_t
+from libc.stdlib cimport calloc
+
+from cpython.exc cimport PyErr_NoMemory
 
 from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.dispatch cimport kernels
@@ -18,6 +21,21 @@ FAULTS = {
     DIRECT_VALUE: "wrong value stream",
     DIRECT_ORDER: "times that are not in order or not those of its directory entry",
 }
+
+
+cdef BlockSource* block_sources(list sources) except NULL:
+    cdef BlockSource* result = <BlockSource*> calloc(max(len(sources), 1), sizeof(BlockSource))
+    cdef Segment segment
+    cdef int64_t i
+    if result == NULL:
+        PyErr_NoMemory()
+    for i in range(len(sources)):
+        if type(sources[i][0]) is Segment:
+            segment = <Segment> sources[i][0]
+            result[i].footer = &segment.footer
+            result[i].data = segment.file.data
+            result[i].has_hidden = len(sources[i][1]) > 0
+    return result
 
 
 cdef DirectFault direct_open(const BlockSource* source, int64_t block, DirectBlock* opened) noexcept nogil:

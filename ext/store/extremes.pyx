@@ -10,11 +10,20 @@ from libc.string cimport memcpy
 
 from cpython.exc cimport PyErr_NoMemory
 
+from tsengine.core.batch cimport as_bits, as_number
 from tsengine.core.limits cimport KIND_BOOLEAN, KIND_NUMBER
-from tsengine.core.store.direct cimport DIRECT_GOOD, DIRECT_VALUE, BlockSource, DirectFault, direct_decode, direct_raise
+from tsengine.core.store.direct cimport (
+    DIRECT_GOOD,
+    DIRECT_VALUE,
+    BlockSource,
+    DirectFault,
+    block_sources,
+    direct_decode,
+    direct_raise,
+)
 from tsengine.core.store.points cimport lower_bound
 from tsengine.core.store.reduce cimport reducers
-from tsengine.core.store.scan cimport BlockRef, SeriesScan, block_sources
+from tsengine.core.store.scan cimport BlockRef, SeriesScan
 from tsengine.core.store.segment cimport Segment
 
 import numpy as np
@@ -28,12 +37,9 @@ cdef extern from *:
 
 cdef inline int64_t key_of(int64_t bits, uint8_t kind) noexcept nogil:
     """Return an integer that is ordered as the finite value is."""
-    cdef double number
     if kind != KIND_NUMBER:
         return bits
-    memcpy(&number, &bits, 8)
-    number += 0.0                   # -0.0 becomes 0.0
-    memcpy(&bits, &number, 8)
+    bits = as_bits(as_number(bits) + 0.0)       # -0.0 becomes 0.0
     return bits ^ (bits >> 63 & INT64_MAX)
 
 

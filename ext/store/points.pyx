@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.batch cimport GroupCell, LocationCell, group_text
+from tsengine.core.batch cimport GroupCell, LocationCell, as_number, group_text
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.limits cimport GROUP_AUTO, GROUP_TEXT, KIND_BOOLEAN, KIND_INTEGER, KIND_NONE, KIND_NUMBER, KIND_TEXT
 
@@ -327,10 +327,8 @@ cdef class PointBuffer:
     # --- results: with the GIL, once per point that leaves the store -----------------------------------------------
 
     cdef object value_at(self, int64_t i):
-        cdef double number
         if self.kind == KIND_NUMBER:
-            memcpy(&number, &self.value[i], 8)
-            return number
+            return as_number(self.value[i])
         if self.kind == KIND_INTEGER:
             return self.value[i]
         if self.kind == KIND_BOOLEAN:

@@ -74,7 +74,3 @@ cdef class SeriesScan:
     cdef PointBuffer split(self, const BlockRef* following)
     cdef int filter(self, PointBuffer points, int64_t begin, BlockRef* ref, uint8_t* kept, bint is_tested) except -1
     cdef bint has_overlaps(self) noexcept
-
-
-# What loops without the GIL need of sources, memtables as zeros; to be freed.
-cdef BlockSource* block_sources(list sources) except NULL

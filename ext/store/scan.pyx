@@ -4,10 +4,12 @@ A scan is planned once, with the GIL: it notes the blocks that overlap its bound
 After that it is a snapshot: writers go on, segments may be replaced. `next_run` then loads one block at a time and gives
 out, in order, what no later block can precede: memory holds only as many blocks as overlap in time. Blocks that lie in one
 instant all overlap: those are taken in order of their sequences, which are looked up first, so that memory holds a few of them.
+
+More than 600 lines: the plan and the reads are one class, as they work on the same arrays of blocks without a copy or a lock.
 """
 
 from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, qsort, realloc
+from libc.stdlib cimport free, malloc, qsort, realloc
 from libc.string cimport memchr, memcpy, memmove, memset
 
 from cpython.exc cimport PyErr_NoMemory
@@ -15,7 +17,8 @@ from cpython.exc cimport PyErr_NoMemory
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_BOOLEAN, KIND_NONE, KIND_NUMBER, KIND_TEXT
 from tsengine.core.store.coded cimport coded_tests
 from tsengine.core.store.condition cimport ADMITS_ALL, ADMITS_NONE, ADMITS_SOME, Condition
-from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectBounds, DirectFault, direct_between, direct_decode, direct_raise
+from tsengine.core.store.direct cimport DIRECT_GOOD, BlockSource, DirectBounds, DirectFault
+from tsengine.core.store.direct cimport block_sources, direct_between, direct_decode, direct_raise
 from tsengine.core.store.memtable cimport Memtable, MemtableBlock, MemtableSeries
 from tsengine.core.store.points cimport WANT_ALL, WANT_SEQUENCE, Columns, PointBuffer, StringMap, lower_bound
 from tsengine.core.store.recycled cimport fresh_array
@@ -629,22 +632,6 @@ cdef class SeriesScan:
         if self.kind == KIND_BOOLEAN:
             return time_array, value_array.astype(bool)
         return time_array, value_array.view(np.float64) if self.kind == KIND_NUMBER else value_array
-
-
-cdef BlockSource* block_sources(list sources) except NULL:
-    """Return what loops without the GIL need of sources, memtables as zeros; to be freed."""
-    cdef BlockSource* result = <BlockSource*> calloc(max(len(sources), 1), sizeof(BlockSource))
-    cdef Segment segment
-    cdef int64_t i
-    if result == NULL:
-        PyErr_NoMemory()
-    for i in range(len(sources)):
-        if type(sources[i][0]) is Segment:
-            segment = <Segment> sources[i][0]
-            result[i].footer = &segment.footer
-            result[i].data = segment.file.data
-            result[i].has_hidden = len(sources[i][1]) > 0
-    return result
 
 
 def plan(

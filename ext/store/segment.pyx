@@ -14,8 +14,9 @@ from tsengine.core.codec.crc32c cimport crc32c
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport BLOCK_POINTS, KIND_COUNT
 from tsengine.core.os.mapping cimport Mapping
-from tsengine.core.store.block cimport STATS_NOT_FINITE, BlockStats, block_decode, block_stats
+from tsengine.core.store.block cimport block_decode
 from tsengine.core.store.points cimport WANT_ALL, Columns, PointBuffer, StringMap
+from tsengine.core.store.statistics cimport STATS_NOT_FINITE, BlockStats, block_stats
 
 from tsengine.errors import CorruptionError, StorageError
 

@@ -3,9 +3,10 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 from tsengine.core.codec.strings cimport StringTable
-from tsengine.core.store.block cimport BlockEncoder, BlockStats
+from tsengine.core.store.block cimport BlockEncoder
 from tsengine.core.store.points cimport Columns, StringMap
 from tsengine.core.store.segment cimport Segment
+from tsengine.core.store.statistics cimport BlockStats
 
 
 cdef struct SeriesEntry:

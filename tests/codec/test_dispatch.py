@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.codec.dispatch import cpu
 from tsengine.core.codec.doors import integer, number
-from tsengine.core.codec.crc32c import crc32c
 
 from .strategies import FLOATS, INTEGERS
 

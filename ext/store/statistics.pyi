@@ -1,0 +1,1 @@
+"""Statistics of one block. Nothing of it is visible to Python."""
