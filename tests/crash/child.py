@@ -45,6 +45,7 @@ from tests.crash.story import (
     Step,
     rows_of,
 )
+from tests.disks import fill_disk
 from tsengine.care.check import check_folder
 from tsengine.core.os.faulty import Faults
 from tsengine.engine import writes
@@ -280,7 +281,7 @@ def run(db: tsengine.Engine, clock: tsengine.ManualClock, step: Step) -> None:
                     shutil.rmtree(old, ignore_errors=True)
             db.backup(folder)
         case "fill":
-            fill(Path(str(db.path) + ".ballast"))
+            fill_disk(Path(str(db.path) + ".ballast"))
         case "free":
             Path(str(db.path) + ".ballast").unlink()
             os.sync()
@@ -298,21 +299,6 @@ def to_us(moment: Any) -> int:
 
 def backup_folder(folder: str, number: int) -> Path:
     return Path(f"{folder}.backup-{number}")
-
-
-def fill(ballast: Path) -> None:
-    """Take every byte that the disk has left."""
-    with ballast.open("ab", buffering=0) as file:
-        for size in (1 << 20, 4096, 1):
-            try:
-                while file.write(bytes(size)):
-                    pass
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
-        try:
-            os.fsync(file.fileno())
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
 
 
 def write(orders: Orders, connection: Any) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import shutil
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +15,7 @@ import pytest
 
 import tsengine
 import tsengine.care.backup as backup_module
+from tests.disks import tmpfs
 from tsengine import Device, Engine, StorageError, StorageFullError
 from tsengine.care.check import check_folder
 from tsengine.server.filestore import FileStore
@@ -154,13 +154,8 @@ def test_a_backup_that_was_killed_is_refused(tmp_path: Path, monkeypatch: pytest
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with tmpfs(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def test_a_full_disk_leaves_no_half_backup(tmp_path: Path, small_disk: Path) -> None:

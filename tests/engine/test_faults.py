@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import tsengine
+from tests.disks import fill_disk
 from tsengine import BusyError, Engine, StorageError, StorageFullError, aio
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog
@@ -31,17 +32,7 @@ class Disk:
         self.ballast = folder / "ballast"
 
     def fill(self) -> None:
-        with self.ballast.open("ab", buffering=0) as file:
-            for size in (1 << 20, 4096, 1):
-                try:
-                    while file.write(bytes(size)):
-                        pass
-                except OSError as error:
-                    assert error.errno == errno.ENOSPC
-            try:
-                os.fsync(file.fileno())
-            except OSError as error:
-                assert error.errno == errno.ENOSPC
+        fill_disk(self.ballast)
 
     def free(self) -> None:
         self.ballast.unlink()

@@ -14,7 +14,7 @@ import pytest
 
 from tests.mqtt.mqtt_server import MqttServer, listening
 from tests.mqtt.raw_client import RawClient, publish_packet, subscribe_packet, unsubscribe_packet, with_length
-from tests.server.server_process import Made
+from tests.server.server_process import Made, restart_under_load
 from tsengine.errors import InputError, NotFoundError
 from tsengine.mqtt import packet
 from tsengine.mqtt.packet import V5, V311, Property, Reason
@@ -450,14 +450,7 @@ def test_every_acknowledged_message_is_there_once_after_a_kill(tmp_path: Path, h
             pass
         client.close()
 
-    threads = [threading.Thread(target=publish, args=(worker,)) for worker in range(4)]
-    for thread in threads:
-        thread.start()
-    busy.wait()
-    assert server.stop(how) == (0 if how == signal.SIGTERM else -9)
-    for thread in threads:
-        thread.join()
-    server.start()
+    restart_under_load(server, publish, 4, busy, how)
     for worker in range(4):
         stored = sorted(row["value"] for row in server.rows(device, variable=f"w{worker}"))
         assert len(set(stored)) == len(stored)

@@ -8,6 +8,8 @@ import os
 import signal
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import IO, Any, NamedTuple
@@ -140,6 +142,18 @@ class Server:
 
     def read(self, device: Made, query: Any = None) -> Any:
         return self.call("GET", "/data", device.token, query=query).result
+
+
+def restart_under_load(server: Server, send: Callable[[int], None], workers: int, busy: threading.Barrier, how: signal.Signals) -> None:
+    """Stop a server while workers send, all of which have come to `busy`; start it again when the last of them gave up."""
+    threads = [threading.Thread(target=send, args=(worker,)) for worker in range(workers)]
+    for thread in threads:
+        thread.start()
+    busy.wait()
+    assert server.stop(how) == (0 if how == signal.SIGTERM else -9)
+    for thread in threads:
+        thread.join()
+    server.start()
 
 
 def minutes_ago(minutes: float) -> str:

@@ -8,7 +8,6 @@ import json
 import os
 import random
 import stat
-import subprocess
 import threading
 import time
 from base64 import b64encode
@@ -20,6 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
+from tests.disks import tmpfs
 from tests.server.server_process import Reply, Server
 from tsengine.errors import InputError, NotFoundError, StorageFullError
 from tsengine.server.filestore import FileStore, told
@@ -489,13 +489,8 @@ def test_uploads_that_are_given_up_make_room(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of one megabyte."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=False, capture_output=True).returncode:
-        pytest.skip("mounting a small disk takes root")
-    yield folder
-    subprocess.run(["umount", "-l", folder], check=True)
+    with tmpfs(tmp_path / "disk", "1m") as folder:
+        yield folder
 
 
 def test_a_full_disk_leaves_no_half_file(small_disk: Path) -> None:

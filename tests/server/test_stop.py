@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import tsengine
-from tests.server.server_process import ROOT, START, TIMEOUT_S, Server
+from tests.server.server_process import ROOT, START, TIMEOUT_S, Server, restart_under_load
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the line is for curl, which is not installed")
@@ -127,14 +127,7 @@ def test_a_stop_in_the_middle_of_posts_loses_nothing_acknowledged(tmp_path: Path
             if n == 30:
                 busy.wait()
 
-    threads = [threading.Thread(target=send, args=(worker,)) for worker in range(8)]
-    for thread in threads:
-        thread.start()
-    busy.wait()
-    assert server.stop(how) == (0 if how == signal.SIGTERM else -9)
-    for thread in threads:
-        thread.join()
-    server.start()
+    restart_under_load(server, send, 8, busy, how)
     for worker, sent in enumerate(acknowledged):
         rows = server.read(device, {"variables": f"w{worker}", "qty": 10_000, "ordination": "ascending"})
         stored = [row["value"] for row in rows]

@@ -8,19 +8,10 @@ from typing import Annotated
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data
-from tsengine.limits import (
-    BODY_BYTES,
-    CONNECTIONS,
-    FILE_BYTES,
-    FILES_BYTES,
-    HEAD_BYTES,
-    IDLE_S,
-    MEMORY_MB,
-    MQTT_CONNECTIONS,
-    MQTT_PACKET_BYTES,
-    STALLED_S,
-)
+from tsengine.limits import MEMORY_MB
+from tsengine.server.settings import Settings
 
+DEFAULTS = Settings()
 EXAMPLE = "Example: tsengine serve --data ./data --host 0.0.0.0 --port 8080"
 
 
@@ -34,22 +25,26 @@ class Durability(StrEnum):
 
 def serve(
     data: Data = DEFAULT_DATA,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = 8080,
+    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = DEFAULTS.host,
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = DEFAULTS.port,
     durability: Annotated[
         Durability, typer.Option(help="What an acknowledged write survives: sync a power cut, os a kill, memory nothing.")
     ] = Durability.SYNC,
     memory_mb: Annotated[int, typer.Option(min=1, help="Memory for points that are not sealed yet, MiB.")] = MEMORY_MB,
-    max_body: Annotated[int, typer.Option(min=1, help="Largest request body, bytes.")] = BODY_BYTES,
-    max_head: Annotated[int, typer.Option(min=1024, help="Largest line and headers of a request, bytes.")] = HEAD_BYTES,
-    max_connections: Annotated[int, typer.Option(min=1, help="Open connections at a time; others get 503.")] = CONNECTIONS,
-    header_timeout: Annotated[float, typer.Option(min=0.1, help="Longest time for the head of a request to arrive, s.")] = STALLED_S,
+    max_body: Annotated[int, typer.Option(min=1, help="Largest request body, bytes.")] = DEFAULTS.max_body,
+    max_head: Annotated[int, typer.Option(min=1024, help="Largest line and headers of a request, bytes.")] = DEFAULTS.max_head,
+    max_connections: Annotated[int, typer.Option(min=1, help="Open connections at a time; others get 503.")] = DEFAULTS.max_connections,
+    header_timeout: Annotated[
+        float, typer.Option(min=0.1, help="Longest time for the head of a request to arrive, s.")
+    ] = DEFAULTS.header_timeout,
     body_timeout: Annotated[
         float, typer.Option(min=0.1, help="Longest wait for a body's next piece to arrive, or for an answer to be read, s.")
-    ] = STALLED_S,
-    idle_timeout: Annotated[float, typer.Option(min=0.1, help="How long a connection may be silent between requests, s.")] = IDLE_S,
-    max_file: Annotated[int, typer.Option(min=1, help="Largest file that is uploaded or imported, bytes.")] = FILE_BYTES,
-    max_files: Annotated[int, typer.Option(min=1, help="All files together, bytes.")] = FILES_BYTES,
+    ] = DEFAULTS.body_timeout,
+    idle_timeout: Annotated[
+        float, typer.Option(min=0.1, help="How long a connection may be silent between requests, s.")
+    ] = DEFAULTS.idle_timeout,
+    max_file: Annotated[int, typer.Option(min=1, help="Largest file that is uploaded or imported, bytes.")] = DEFAULTS.max_file,
+    max_files: Annotated[int, typer.Option(min=1, help="All files together, bytes.")] = DEFAULTS.max_files,
     access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
@@ -57,19 +52,21 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME=MODULE:FUNCTION", help="A payload parser, by id or tag; may be given several times."),
     ] = None,
-    parser_timeout: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = 2.0,
-    parser_workers: Annotated[int, typer.Option(min=1, help="Processes that run payload parsers.")] = 2,
+    parser_timeout: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = DEFAULTS.parser_timeout,
+    parser_workers: Annotated[int, typer.Option(min=1, help="Processes that run payload parsers.")] = DEFAULTS.parser_workers,
     rate_limit: Annotated[
         list[str] | None,
         typer.Option(metavar="LIMIT", help="free, starter, scale, or 'POST /data=250' a minute; may be given several times."),
     ] = None,
-    max_listeners: Annotated[int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")] = 100,
+    max_listeners: Annotated[
+        int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")
+    ] = DEFAULTS.max_listeners,
     mqtt: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port for MQTT, usually 1883; 0 takes a free one.")] = None,
     mqtts: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Port for MQTT over TLS, usually 8883; needs --tls-cert and --tls-key.")
     ] = None,
-    mqtt_connections: Annotated[int, typer.Option(min=1, help="Most MQTT clients at a time.")] = MQTT_CONNECTIONS,
-    mqtt_max_packet: Annotated[int, typer.Option(min=128, help="Largest MQTT packet, bytes.")] = MQTT_PACKET_BYTES,
+    mqtt_connections: Annotated[int, typer.Option(min=1, help="Most MQTT clients at a time.")] = DEFAULTS.mqtt_connections,
+    mqtt_max_packet: Annotated[int, typer.Option(min=128, help="Largest MQTT packet, bytes.")] = DEFAULTS.mqtt_max_packet,
 ) -> None:
     """Serve the store over HTTP, and over MQTT if asked to.
 
@@ -79,7 +76,6 @@ def serve(
         from tsengine.server.parsers import parse_parsers
         from tsengine.server.rates import parse_limits
         from tsengine.server.run import serve as run_server
-        from tsengine.server.settings import Settings
     except ImportError as error:
         typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
         raise typer.Exit(1) from None

@@ -8,7 +8,7 @@ from tsengine.core.store.extremes import extremes
 from tsengine.core.store.scan import WANTS
 from tsengine.errors import InputError
 from tsengine.query.reader import NUMERIC_KINDS, Reader
-from tsengine.store.columnar import Snapshot
+from tsengine.store.view import Snapshot
 from tsengine.types import Filter
 
 METHODS = ("lttb", "minmax")

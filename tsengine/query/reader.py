@@ -28,9 +28,10 @@ from tsengine.query.buckets import Fill, Gaps, check_fill, check_functions, fill
 from tsengine.query.conditions import condition_of
 from tsengine.query.newest import Entry, Newest, copied
 from tsengine.rows import Row
-from tsengine.store.columnar import ColumnarStore, Known, Snapshot
+from tsengine.store.columnar import ColumnarStore
 from tsengine.store.period import TIME_MAX_US, TIME_MIN_US, kept_from
 from tsengine.store.registers import Registers
+from tsengine.store.view import Known, Snapshot
 from tsengine.types import DeviceInfo, Filter, Order, Point
 
 KIND_NONE, KIND_NUMBER, KIND_INTEGER, KIND_BOOLEAN, KIND_TEXT = range(5)

@@ -19,8 +19,6 @@ from tsengine.limits import (
     STALLED_S,
 )
 
-HOST, PORT = "127.0.0.1", 8080
-
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """The settings of one server.
@@ -48,8 +46,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         mqtt_max_packet: largest MQTT packet, bytes.
     """
 
-    host: str = HOST
-    port: int = PORT
+    host: str = "127.0.0.1"
+    port: int = 8080
     max_body: int = BODY_BYTES
     max_file: int = FILE_BYTES
     max_files: int = FILES_BYTES

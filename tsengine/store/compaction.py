@@ -21,9 +21,10 @@ from tsengine.clock import ManualClock, SystemClock
 from tsengine.core.store.merge import dead_points, merge
 from tsengine.core.store.segment import Segment
 from tsengine.errors import StorageFullError
-from tsengine.store.columnar import ColumnarStore, Interval, LiveSegment, hidden_in, hides
+from tsengine.store.columnar import ColumnarStore
 from tsengine.store.pace import Pace
 from tsengine.store.period import TIME_MIN_US, kept_from
+from tsengine.store.view import Interval, LiveSegment, hidden_in, hides
 from tsengine.types import DeviceInfo
 
 MERGE_COUNT = 4

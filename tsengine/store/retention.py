@@ -11,8 +11,9 @@ from collections.abc import Callable
 from typing import Protocol
 
 from tsengine.limits import CLOCK_TRUST_S
-from tsengine.store.columnar import ColumnarStore, LiveSegment
+from tsengine.store.columnar import ColumnarStore
 from tsengine.store.period import kept_from
+from tsengine.store.view import LiveSegment
 from tsengine.types import DeviceInfo
 
 DRIFT_US_MAX = 5 * 1_000_000
