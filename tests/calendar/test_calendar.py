@@ -105,7 +105,7 @@ def test_isoformat_is_read_exactly(moment: dt.datetime, hours: int, minutes: int
         ("2000-02-29", 951_782_400_000_000),
     ],
 )
-def test_other_spellings(text: str, time_us: int) -> None:
+def test_other_spellings_of_a_time_are_read(text: str, time_us: int) -> None:
     assert parse_time(text) == time_us
 
 

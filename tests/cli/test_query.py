@@ -50,11 +50,11 @@ def test_points_as_a_table_csv_and_json(run: Run, store: Path) -> None:
         (["--group", "nothing"], []),
     ],
 )
-def test_which_points(run: Run, store: Path, args: list[str], values: list[object]) -> None:
+def test_options_say_which_points_are_printed(run: Run, store: Path, args: list[str], values: list[object]) -> None:
     assert [point["value"] for point in json.loads(run("query", "-d", "SN-1", "--json", *args).stdout)] == values
 
 
-def test_counts(run: Run, store: Path) -> None:
+def test_count_prints_how_many_points_there_are(run: Run, store: Path) -> None:
     assert run("query", "-d", "SN-1", "--count").stdout == "6\n"
     assert json.loads(run("query", "-d", "SN-1", "--count", "--json", "-v", "door").stdout) == {"count": 1}
     assert run("query", "-d", "SN-1", "--count", "--csv").stdout == "count\n6\n"
@@ -83,7 +83,7 @@ def test_aggregates(run: Run, store: Path) -> None:
         ["--limit", "-1"],
     ],
 )
-def test_wrong_usage(run: Run, store: Path, args: list[str]) -> None:
+def test_wrong_usage_ends_with_status_2(run: Run, store: Path, args: list[str]) -> None:
     run("query", "-d", "SN-1", *args, status=2)
 
 

@@ -39,7 +39,7 @@ def test_an_export_takes_conditions(run: Run, store: Path, tmp_path: Path) -> No
     assert json.loads(run("export", "-d", "SN-1", "--format", "parquet", file, "--json").stdout) == {"points": 6, "file": str(file)}
 
 
-def test_standard_input(run: Run, store: Path) -> None:
+def test_an_import_reads_standard_input(run: Run, store: Path) -> None:
     run("device", "create", "copy", "--serial", "SN-2")
     out = run("export", "-d", "SN-1").stdout_bytes
     result = run("import", "-", "--format", "csv", "-d", "SN-2", "--json", input=out)

@@ -56,7 +56,7 @@ def test_cut_frames_are_damage() -> None:
 
 
 @given(st.binary(max_size=200), st.integers(0, 1000))
-def test_any_bytes(data: bytes, size: int) -> None:
+def test_any_bytes_expand_or_are_damaged(data: bytes, size: int) -> None:
     try:
         assert len(expand(data, size)) == size
     except CorruptionError as error:

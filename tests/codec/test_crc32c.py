@@ -31,7 +31,7 @@ def bitwise(data: bytes, seed: int = 0) -> int:
         (bytes(reversed(range(32))), 0x113FDB5C),
     ],
 )
-def test_known_vectors(data: bytes, expected: int) -> None:
+def test_known_vectors_have_their_checksums(data: bytes, expected: int) -> None:
     assert crc32c(data) == expected
 
 
@@ -41,17 +41,17 @@ def test_every_length_around_the_loops() -> None:
         assert crc32c(data[:size]) == bitwise(data[:size]), size
 
 
-def test_unaligned_start() -> None:
+def test_data_may_start_anywhere() -> None:
     data = np.random.default_rng(2).bytes(1000)
     for start in range(9):
         assert crc32c(memoryview(data)[start:]) == bitwise(data[start:])
 
 
 @given(st.binary(max_size=3000), st.integers(0, 3000), st.integers(0, 2**32 - 1))
-def test_chaining(data: bytes, cut: int, seed: int) -> None:
+def test_a_checksum_may_be_taken_in_parts(data: bytes, cut: int, seed: int) -> None:
     assert crc32c(data[cut:], crc32c(data[:cut], seed)) == crc32c(data, seed)
     assert crc32c(data[:200], seed) == bitwise(data[:200], seed)
 
 
-def test_other_buffers() -> None:
+def test_any_buffer_is_taken() -> None:
     assert crc32c(bytearray(b"123456789")) == crc32c(memoryview(b"123456789")) == 0xE3069283

@@ -167,13 +167,13 @@ def test_flipped_bits_and_cuts(name: str) -> None:
         damage.decodes(integer.decode, data, n)
 
 
-def test_random_bytes() -> None:
+def test_random_bytes_decode_or_are_damaged() -> None:
     damage.try_random(integer.decode, list(range(256)), seed=7)
 
 
 @settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 1024))
-def test_any_bytes(data: bytes, n: int) -> None:
+def test_any_bytes_decode_or_are_damaged(data: bytes, n: int) -> None:
     damage.decodes(integer.decode, data, n)
 
 
@@ -224,7 +224,7 @@ def test_wrong_length_is_refused(n: int) -> None:
         integer.decode(b"\x00\x00", n)
 
 
-def test_strided_input() -> None:
+def test_strided_values_are_encoded_as_others() -> None:
     values = np.arange(2048)[::2]
     np.testing.assert_array_equal(integer.decode(integer.encode(values), 1024), values)
 

@@ -183,13 +183,13 @@ def test_flipped_bits_and_cuts(name: str) -> None:
         damage.decodes(number.decode, data, n)
 
 
-def test_random_bytes() -> None:
+def test_random_bytes_decode_or_are_damaged() -> None:
     damage.try_random(number.decode, list(range(256)), seed=10)
 
 
 @settings(max_examples=max(300, settings.default.max_examples))
 @given(st.binary(min_size=1, max_size=200), st.integers(1, 1024))
-def test_any_bytes(data: bytes, n: int) -> None:
+def test_any_bytes_decode_or_are_damaged(data: bytes, n: int) -> None:
     damage.decodes(number.decode, data, n)
 
 

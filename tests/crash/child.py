@@ -45,7 +45,7 @@ from tests.crash.story import (
     Step,
     rows_of,
 )
-from tests.disks import fill_disk
+from tests.full_disk import fill_disk
 from tsengine.care.check import check_folder
 from tsengine.core.os.faulty import Faults
 from tsengine.engine import writes

@@ -12,7 +12,7 @@ from tests.crash.faults import Limits
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(6 * 3600)]
 
 
-def test_few_descriptors(scratch: Path) -> None:
+def test_a_store_lives_with_few_descriptors(scratch: Path) -> None:
     """64 are enough for everything; fewer end in errors of storage, and the next process goes on."""
     work = Rounds(scratch / "data")
     with report("descriptors", work):
@@ -23,7 +23,7 @@ def test_few_descriptors(scratch: Path) -> None:
             work.round(Fault(), [work.author().script(5)])
 
 
-def test_little_memory(scratch: Path) -> None:
+def test_a_store_lives_with_little_memory(scratch: Path) -> None:
     work = Rounds(scratch / "data")
     with report("memory", work):
         for _ in range(rounds(6, 0.25)):

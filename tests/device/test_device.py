@@ -108,7 +108,7 @@ def test_conditions_of_a_read(device: tsengine.Device) -> None:
     assert [point.value for point in device.first(["b", "a"])] == [True, 2]
 
 
-def test_reading_arrays(device: tsengine.Device) -> None:
+def test_arrays_come_back_as_they_were_given(device: tsengine.Device) -> None:
     times = NOON_US + np.arange(3_000, dtype=np.int64) * 1_000
     values = np.round(np.sin(np.arange(3_000)), 3)
     assert device.append_columns("sine", times, values, unit="V") == 3_000

@@ -160,6 +160,16 @@ def sizes(path: Path) -> int:
     return sum(file.stat().st_size for file in (path / "segments").iterdir())
 
 
+def take_away(db: tsengine.Engine, device: tsengine.Device, gone: str) -> None:
+    """Delete all points of a device, in one of three ways."""
+    if gone == "chunk":
+        device.delete_chunk(device.chunks()[0].id)
+    elif gone == "empty":
+        device.empty()
+    else:
+        db.delete_device(device.id)
+
+
 @pytest.mark.parametrize("gone", ["chunk", "empty", "device"])
 def test_space_comes_back_at_once_where_a_segment_holds_nothing_else(tmp_path: Path, gone: str) -> None:
     with tsengine.open(tmp_path) as db:
@@ -167,12 +177,7 @@ def test_space_comes_back_at_once_where_a_segment_holds_nothing_else(tmp_path: P
         device.append_columns("t", *numbers(20_000))
         db.seal()
         assert sizes(tmp_path) > 1_000
-        if gone == "chunk":
-            device.delete_chunk(device.chunks()[0].id)
-        elif gone == "empty":
-            device.empty()
-        else:
-            db.delete_device(device.id)
+        take_away(db, device, gone)
         assert sizes(tmp_path) == 0
 
 
@@ -184,12 +189,7 @@ def test_space_in_shared_segments_comes_back_by_compaction(tmp_path: Path, gone:
             one.append_columns("t", *numbers(20_000))
         db.seal()
         before = sizes(tmp_path)
-        if gone == "chunk":
-            device.delete_chunk(device.chunks()[0].id)
-        elif gone == "empty":
-            device.empty()
-        else:
-            db.delete_device(device.id)
+        take_away(db, device, gone)
         db.compact()
         assert sizes(tmp_path) < before * 0.6
         assert db.stats()["tombstones"] == 0

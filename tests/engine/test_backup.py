@@ -15,7 +15,7 @@ import pytest
 
 import tsengine
 import tsengine.care.backup as backup_module
-from tests.disks import tmpfs
+from tests.full_disk import tmpfs
 from tsengine import Device, Engine, StorageError, StorageFullError
 from tsengine.care.check import check_folder
 from tsengine.server.filestore import FileStore

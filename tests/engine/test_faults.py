@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 import tsengine
-from tests.disks import fill_disk
+from tests.full_disk import fill_disk
 from tsengine import BusyError, Engine, StorageError, StorageFullError, aio
 from tsengine.core.os.faulty import Faults
 from tsengine.log import LocalLog

@@ -100,7 +100,7 @@ def test_a_wrong_cell_is_refused_as_in_the_row_form(form: str, field: str, wrong
 
 
 @FORMS
-def test_shapes(form: str) -> None:
+def test_columns_and_points_may_have_many_shapes(form: str) -> None:
     point = {"variable": "T", "value": 2, "time": 1_704_067_200_000}
     assert [(row.variable, row.value) for row in column_rows(form, point)] == [("t", 2.0)]
     assert column_rows(form, {**point, "value": []}) == []

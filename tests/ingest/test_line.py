@@ -94,7 +94,7 @@ def line_parts(line: str) -> tuple[str, str]:
     return match["measurement"], line[match.end("measurement") :]
 
 
-def test_an_example() -> None:
+def test_lines_of_an_example_are_read() -> None:
     body = rb"""# telegraf
 cpu,host=a\ b,cpu=cpu0 usage-idle=90.5,n=5i,s="he said \"x\" \\ , = ok",b=t 1700000000000000999
 Weather,station=x value=1.5
@@ -112,7 +112,7 @@ Weather,station=x value=1.5
 @pytest.mark.parametrize(
     ("precision", "time"), [("ns", 10**18), ("us", 10**15), ("u", 10**15), ("ms", 10**12), ("s", 10**9), ("n", 10**18)]
 )
-def test_precisions(precision: str, time: int) -> None:
+def test_a_precision_says_the_unit_of_times(precision: str, time: int) -> None:
     record = record_of_body(f"a value=1 {time}".encode(), f"{LINE_TYPE}; precision={precision}", NOW_US)
     assert [row.time_us for row in batch.rows(record)] == [10**15]
 

@@ -304,7 +304,7 @@ def test_wire_numbers_are_float64() -> None:
     assert one_wire('{"variable":"t","value":""}').value == ""
 
 
-def test_wire_times() -> None:
+def test_times_are_read_in_every_form_of_the_wire() -> None:
     second = 1_704_067_200
     for time, expected in (
         ('"2024-01-01T00:00:00.123456Z"', second * 1_000_000 + 123_000),

@@ -176,7 +176,7 @@ def test_the_limits_themselves_are_accepted() -> None:
     assert push(f"[{'n' * 100}:=1#{'u' * 25}^{'g' * 100}]")[0]["unit"] == "u" * 25
 
 
-def test_passthrough() -> None:
+def test_a_passthrough_is_hex_or_base64() -> None:
     assert read_push(">xDEADbeef01") == Passthrough("deadbeef01")
     assert read_push(">b3q2+7wECAwQ=") == Passthrough("3q2+7wECAwQ=")
 
@@ -206,7 +206,7 @@ def test_names_of_a_pull() -> None:
             read_names(wrong)
 
 
-def test_hashes() -> None:
+def test_a_hash_has_16_hexadecimal_digits() -> None:
     assert is_hash("4deedd7bab8817ec") and is_hash("4DEEDD7BAB8817EC")
     assert not is_hash("4deedd7bab8817e") and not is_hash("4deedd7bab8817eg") and not is_hash("4deedd7bab8817ec\n")
 

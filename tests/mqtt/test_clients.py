@@ -175,7 +175,7 @@ def mosquitto(name: str, server: MqttServer, token: str, *options: str) -> list[
 
 @needs_mosquitto
 @pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])
-def test_mosquitto_pub(server: MqttServer, device: Made, version: str) -> None:
+def test_mosquitto_pub_stores_points(server: MqttServer, device: Made, version: str) -> None:
     lines = "".join(json.dumps({"variable": "t", "value": number}) + "\n" for number in range(300))
     command = mosquitto("mosquitto_pub", server, device.token, "-V", version, "-q", "1", "-t", "a/b", "-l")
     subprocess.run(command, input=lines, text=True, check=True, timeout=TIMEOUT_S)
@@ -188,7 +188,7 @@ def test_mosquitto_pub(server: MqttServer, device: Made, version: str) -> None:
 
 @needs_mosquitto
 @pytest.mark.parametrize("version", ["mqttv311", "mqttv5"])
-def test_mosquitto_sub(server: MqttServer, device: Made, version: str) -> None:
+def test_mosquitto_sub_gets_messages(server: MqttServer, device: Made, version: str) -> None:
     options = ["-V", version, "-q", "1", "-t", "cmd/#", "-C", "1", "-v", "-W", str(TIMEOUT_S), "-d"]
     command = ["stdbuf", "-oL", *mosquitto("mosquitto_sub", server, device.token, *options)]  # else its lines come at its end
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:

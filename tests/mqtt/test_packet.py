@@ -30,7 +30,7 @@ def reason_of(call: Callable[..., Any], *arguments: Any) -> Reason:
 
 
 @pytest.mark.parametrize(("length", "written"), [(0, "00"), (127, "7f"), (128, "8001"), (16_383, "ff7f"), (16_384, "808001")])
-def test_lengths(length: int, written: str) -> None:
+def test_lengths_are_written_as_they_are_read(length: int, written: str) -> None:
     assert packet.write_length(length).hex() == written
     assert packet.bounds(b"\x30" + bytes.fromhex(written), 0) == (1 + len(written) // 2, 1 + len(written) // 2 + length)
 
@@ -49,7 +49,7 @@ def test_a_length_has_four_bytes_at_most_and_no_more_than_it_needs(wrong: str) -
 
 
 @pytest.mark.parametrize("level", [V311, V5])
-def test_connect(level: int) -> None:
+def test_a_connect_is_read(level: int) -> None:
     whole = connect_packet("freezer-7", "Token", "secret", level=level, keep_alive_s=60, will=("gone", b"bye", 1, True))
     connect = packet.read_connect(body_of(whole))
     assert connect.level == level and connect.is_clean and connect.keep_alive_s == 60
@@ -59,7 +59,7 @@ def test_connect(level: int) -> None:
     assert (plain.client_id, plain.user, plain.password, plain.will) == ("", None, None, None)
 
 
-def test_connect_properties() -> None:
+def test_the_properties_of_a_connect_are_read() -> None:
     sent = {Property.SESSION_EXPIRY: 3600, Property.RECEIVE_MAXIMUM: 7, Property.MAXIMUM_PACKET_SIZE: 1000}
     properties = packet.write_properties(sent)
     body = field(b"MQTT") + b"\x05\x02\x00\x0a" + properties + field(b"c")
@@ -96,7 +96,7 @@ def test_a_connect_that_is_none(body: bytes, reason: Reason) -> None:
 
 @pytest.mark.parametrize("level", [V311, V5])
 @pytest.mark.parametrize("number", [0, 10])
-def test_publish(level: int, number: int) -> None:
+def test_a_publish_is_read(level: int, number: int) -> None:
     whole = publish_packet("a/b", b"payload", number, level=level)
     start, end = packet.bounds(whole, 0)
     topic, found, at = packet.read_publish(whole, start, end, whole[0], level)
@@ -229,7 +229,7 @@ def test_packets_end_where_they_say(body: bytes, first: int) -> None:
         ("a/+/c", "a//c", True),
     ],
 )
-def test_filters(topic_filter: str, topic: str, is_meant: bool) -> None:
+def test_filters_fit_the_topics_they_mean(topic_filter: str, topic: str, is_meant: bool) -> None:
     assert is_valid_filter(topic_filter)
     assert fits(topic_filter, topic) is is_meant
 
@@ -239,7 +239,7 @@ def test_filters_that_are_none(wrong: str) -> None:
     assert not is_valid_filter(wrong)
 
 
-def test_names() -> None:
+def test_names_of_topics_have_no_wildcards() -> None:
     check_name("a/b c/$x")
     check_name("x" * TOPIC_BYTES)
     for wrong in ("", "a/+", "#", "x" * (TOPIC_BYTES + 1), "é" * (TOPIC_BYTES // 2 + 1)):

@@ -45,7 +45,7 @@ def items(payload: bytes) -> list[tuple[Any, Any, Any]]:
         ("é\tü".encode(), [("payload", "é\tü", {})]),
     ],
 )
-def test_payloads(payload: bytes, expected: list[tuple[Any, Any, Any]]) -> None:
+def test_payloads_become_the_points_they_mean(payload: bytes, expected: list[tuple[Any, Any, Any]]) -> None:
     assert items(payload) == [(variable, value, {**metadata, "topic": TOPIC}) for variable, value, metadata in expected]
 
 

@@ -82,7 +82,7 @@ def test_a_deactivated_device_does_not_get_in(server: MqttServer, device: Made, 
         assert client.receive() is None
 
 
-def test_client_ids(server: MqttServer, device: Made) -> None:
+def test_a_client_may_go_without_an_id(server: MqttServer, device: Made) -> None:
     with server.client() as client:
         assert client.connect(device.token, "", level=V311)[0] == 0
     with server.client() as client:
@@ -373,7 +373,7 @@ def test_a_silent_client_ends_after_one_and_a_half_times_its_keep_alive(server: 
 
 
 @LEVELS
-def test_disconnect(server: MqttServer, device: Made, level: int) -> None:
+def test_nothing_counts_after_a_disconnect(server: MqttServer, device: Made, level: int) -> None:
     with server.client() as client:
         client.connect(device.token, level=level)
         client.send(publish_packet("a", point(), 1, level=level), b"\xe0\x00", publish_packet("a", point(), 2, level=level))

@@ -80,7 +80,7 @@ def test_http_push_pull_and_ping(place: Place) -> None:
     assert values(place, place.other, "http_spare") == [1]
 
 
-def test_http_passthrough(place: Place) -> None:
+def test_a_passthrough_over_http_is_stored(place: Place) -> None:
     assert place.http("POST", "sensor-02", place.writes, b">xDEADBEEF") == (200, "1")
     assert place.http("POST", "sensor-02", place.writes, b">b3q2+7w==") == (200, "1")
     assert values(place, place.other, "payload") == ["deadbeef", "3q2+7w=="]
@@ -104,7 +104,9 @@ def test_http_passthrough(place: Place) -> None:
         ("HEAD", "nobody", "writes", None, "", (404, "")),
     ],
 )
-def test_http_errors(place: Place, method: str, serial: str, token: str, body: bytes | None, query: str, expected: tuple[int, str]) -> None:
+def test_errors_over_http_have_their_status(
+    place: Place, method: str, serial: str, token: str, body: bytes | None, query: str, expected: tuple[int, str]
+) -> None:
     assert place.http(method, serial, getattr(place, token, token), body, query) == expected
 
 
@@ -153,7 +155,7 @@ def test_wrong_authorizations_do_not_get_in(place: Place) -> None:
             assert place.connect(client, wrong, V311) == 4
 
 
-def test_refused_pushes(place: Place) -> None:
+def test_refused_pushes_are_answered(place: Place) -> None:
     with place.gateway(place.writes, V5) as client:
         client.send(subscribe_packet(1, "$tip/+/ack", level=V5, qos=0))
         assert client.receive() is not None

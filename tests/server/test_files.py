@@ -19,7 +19,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 
-from tests.disks import tmpfs
+from tests.full_disk import tmpfs
 from tests.server.server_process import Reply, Server
 from tsengine.errors import InputError, NotFoundError, StorageFullError
 from tsengine.server.filestore import FileStore, told

@@ -112,7 +112,7 @@ def wire(server: Server) -> Any:
     connection.close()
 
 
-def test_random_queries(server: Server, any_device: Made, wire: Any) -> None:
+def test_random_queries_are_answered_or_refused(server: Server, any_device: Made, wire: Any) -> None:
     random_source = random.Random(SEED)
     server.send(any_device, *({"variable": "a", "value": n} for n in range(5)), {"variable": "b", "value": "text"}, {"variable": "c"})
     places = [
@@ -144,7 +144,7 @@ def bodies(random_source: random.Random) -> bytes:
     return b"".join(random_source.choices(PIECES, k=random_source.randint(0, 12)))
 
 
-def test_random_bodies(server: Server, any_device: Made, wire: Any) -> None:
+def test_random_bodies_are_answered_or_refused(server: Server, any_device: Made, wire: Any) -> None:
     random_source = random.Random(SEED)
     places = [
         ("POST", "/data", any_device.token),
@@ -163,7 +163,7 @@ def test_random_bodies(server: Server, any_device: Made, wire: Any) -> None:
     assert wire("GET", "/data", any_device.token) == 200
 
 
-def test_random_paths(server: Server, any_device: Made, wire: Any) -> None:
+def test_random_paths_are_answered_or_refused(server: Server, any_device: Made, wire: Any) -> None:
     random_source = random.Random(SEED)
     parts = [
         "device",

@@ -121,7 +121,7 @@ def test_a_token_that_only_reads_is_refused(server: Server, device: Made) -> Non
 @pytest.mark.parametrize(
     ("precision", "unit"), [("ns", 10**9), ("n", 10**9), ("us", 10**6), ("u", 10**6), ("ms", 1000), ("s", 1), ("", 10**9)]
 )
-def test_precisions(server: Server, device: Made, precision: str, unit: int) -> None:
+def test_a_precision_says_the_unit_of_times(server: Server, device: Made, precision: str, unit: int) -> None:
     body = f"a value=1 {int(NOW.timestamp()) * unit}".encode()
     for path in ("/api/v2/write", "/write"):
         assert write(server, f"{path}?precision={precision}", body, {"authorization": f"Token {device.token}"})[0] == 204
@@ -206,7 +206,7 @@ def test_nothing_is_something(server: Server, device: Made) -> None:
         assert write(server, "/write", body, {"authorization": f"Token {server.account}"})[0] == 204
 
 
-def test_ping(server: Server) -> None:
+def test_a_ping_is_answered(server: Server) -> None:
     for method in ("GET", "HEAD"):
         reply = server.call(method, "/ping")
         assert (reply.status, reply.headers["x-influxdb-version"], reply.body) == (204, "tsengine", None)

@@ -287,7 +287,7 @@ def test_parsers_are_named_on_the_command_line() -> None:
             parse_parsers([wrong])
 
 
-def test_media_types() -> None:
+def test_a_media_type_says_what_a_parser_gets() -> None:
     assert [kind_of(text) for text in ("", "Application/JSON", "TEXT/html", "application/x-msgpack", "a/b")] == [
         *("json", "json", "text", "messagepack", "bytes")
     ]

@@ -214,7 +214,7 @@ def test_last_item_of_asked_variables_comes_in_their_order(server: Server, fille
     assert values(server.read(filled, {"query": "last_item", "variables": "a", "groups": "g1"})) == [28]
 
 
-def test_count(server: Server, filled: Made) -> None:
+def test_a_count_is_that_of_the_points(server: Server, filled: Made) -> None:
     assert server.read(filled, "query=count") == 45
     assert server.read(filled, "query=count&variables=a&variables=c") == 35
     assert server.read(filled, {"query": "count", "variables": "a", "start_date": at(10), "end_date": at(19)}) == 10
@@ -251,7 +251,7 @@ def test_avg_and_sum(server: Server, filled: Made) -> None:
         assert server.call("GET", "/data", filled.token, query={"query": name, "start_date": "1 month"}).status == 200
 
 
-def test_conditional(server: Server, filled: Made) -> None:
+def test_a_condition_leaves_the_points_that_meet_it(server: Server, filled: Made) -> None:
     query: dict[str, Any] = {"query": "conditional", "start_date": "7 days", "variables": "a", "value": 25, "ordination": "asc"}
     for function, expected in (
         ("gt", [26, 27, 28, 29]),
@@ -270,7 +270,7 @@ def test_conditional(server: Server, filled: Made) -> None:
         assert server.call("GET", "/data", filled.token, query=wrong).refusal == (400, "Error on Query String parameters")
 
 
-def test_aggregate(server: Server, device: Made) -> None:
+def test_an_aggregate_has_its_buckets(server: Server, device: Made) -> None:
     for minute, value in ((0, 1), (30, 2), (60, 10), (61, 20), (24 * 60, 100)):
         server.send(device, {"variable": "t", "value": value, "time": iso(datetime(2024, 5, 6, 7, tzinfo=UTC) + timedelta(minutes=minute))})
     server.send(

@@ -47,7 +47,7 @@ def device(server: Server, made: dict[str, Any]) -> Any:
     return tagoio.Device({"token": made["token"], "region": region(server)})
 
 
-def test_info(devices: Any, device: Any, made: dict[str, Any]) -> None:
+def test_the_sdk_gets_infos(devices: Any, device: Any, made: dict[str, Any]) -> None:
     for found in (device.info(), devices.info(made["device_id"])):
         assert (found["id"], found["type"], found["last_input"]) == (made["device_id"], made["type"], None)
     device.sendData({"variable": "a", "value": 1})
@@ -75,7 +75,7 @@ def test_send_and_read(device: Any) -> None:
 
 
 @pytest.mark.parametrize(("query", "expected"), [("count", 4), ("sum", 12.5), ("avg", 3.125)])
-def test_scalars(devices: Any, device: Any, made: dict[str, Any], query: str, expected: float) -> None:
+def test_the_sdk_gets_scalars(devices: Any, device: Any, made: dict[str, Any], query: str, expected: float) -> None:
     device.sendData([{"variable": "a", "value": value} for value in (1, 2, 4, 5.5)])
     parameters = {"query": query, "start_date": "1 day", "variables": "a"}
     assert device.getData(dict(parameters))[0]["value"] == expected
@@ -135,7 +135,7 @@ def test_list_and_edit(devices: Any, made: dict[str, Any]) -> None:
     assert made["device_id"] in {row["id"] for row in devices.listDevice()}
 
 
-def test_parameters(devices: Any, device: Any, made: dict[str, Any]) -> None:
+def test_the_sdk_sets_parameters(devices: Any, device: Any, made: dict[str, Any]) -> None:
     id = made["device_id"]
     assert devices.paramSet(id, {"key": "threshold", "value": "25.5", "sent": False}) == "Params Successfully Updated"
     (parameter,) = devices.paramList(id)
@@ -149,7 +149,7 @@ def test_parameters(devices: Any, device: Any, made: dict[str, Any]) -> None:
     assert devices.paramList(id) == []
 
 
-def test_tokens(server: Server, devices: Any, made: dict[str, Any]) -> None:
+def test_the_sdk_makes_tokens(server: Server, devices: Any, made: dict[str, Any]) -> None:
     id = made["device_id"]
     token = devices.tokenCreate(id, {"name": "SDK token", "expire_time": "1 month", "permission": "read"})
     assert token["expire_date"] > datetime.now() + timedelta(days=27)
@@ -165,7 +165,7 @@ def test_tokens(server: Server, devices: Any, made: dict[str, Any]) -> None:
         reader.getData()
 
 
-def test_chunks(devices: Any, device: Any, made: dict[str, Any]) -> None:
+def test_the_sdk_lists_and_deletes_chunks(devices: Any, device: Any, made: dict[str, Any]) -> None:
     device.sendData([{"variable": "a", "value": 1}, {"variable": "a", "value": 2}])
     if made["type"] == "mutable":
         with pytest.raises(Exception, match="immutable"):
@@ -205,7 +205,7 @@ def cloud_address(path: str) -> str:
     return "https://api.tago.io" + path
 
 
-def test_files(server: Server, resources: Any) -> None:
+def test_the_sdk_keeps_files(server: Server, resources: Any) -> None:
     files = resources.files
     assert files.list() == {"files": [], "folders": [], "usage": 0, "total": 10737.41824}
     assert files.uploadBase64([{"filename": "/a/one.txt", "file": "b25l", "public": True}]) == "Files Successfully Uploaded"
@@ -271,7 +271,7 @@ def server_tags(resources: Any) -> list[str]:
     return found
 
 
-def test_authorizations(resources: Any) -> None:
+def test_the_sdk_makes_authorizations(resources: Any) -> None:
     service = resources.serviceAuthorization
     made = service.tokenCreate({"name": "gateway", "permission": "full", "expire_time": "1 day"})
     assert made["token"].startswith("at") and made["name"] == "gateway"
@@ -282,7 +282,7 @@ def test_authorizations(resources: Any) -> None:
     assert service.tokenDelete(made["token"]) == "Token Successfully Removed"
 
 
-def test_a_downlink(server: Server, devices: Any, device: Any, made: dict[str, Any]) -> None:
+def test_the_sdk_finds_what_a_downlink_needs(server: Server, devices: Any, device: Any, made: dict[str, Any]) -> None:
     """What the client's helper for downlinks needs: a token that has a serial and was used."""
     serial = f"S-{made['device_id']}"
     token = devices.tokenCreate(made["device_id"], {"name": "with serial", "serie_number": serial})["token"]

@@ -106,13 +106,13 @@ def test_the_official_client(secure: TlsServer, made: Made, files: tuple[str, st
     assert device.getData({"variables": "sdk"})[0]["value"] == 7
 
 
-def test_requests(secure: TlsServer, made: Made, files: tuple[str, str]) -> None:
+def test_requests_trusts_the_certificate(secure: TlsServer, made: Made, files: tuple[str, str]) -> None:
     reply = requests.get(secure.url + "/data", headers={"token": made.token}, verify=files[0], timeout=TIMEOUT_S)
     assert reply.json()["status"] is True
 
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
-def test_curl(secure: TlsServer, made: Made, files: tuple[str, str]) -> None:
+def test_curl_trusts_the_certificate(secure: TlsServer, made: Made, files: tuple[str, str]) -> None:
     command = ["curl", "-sS", "--cacert", files[0], "-H", f"token: {made.token}", "-H", "content-type: application/json"]
     done = subprocess.run(
         [*command, "-d", '{"variable":"curl","value":1}', secure.url + "/data"],

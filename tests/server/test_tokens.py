@@ -148,7 +148,7 @@ def test_a_device_has_at_most_60_parameters(server: Server, device: Made) -> Non
     assert put(server, device, {**edit, "value": "still editable"}).status == 201
 
 
-def test_wrong_parameters(server: Server, device: Made) -> None:
+def test_wrong_parameters_are_refused(server: Server, device: Made) -> None:
     for body in ({}, {"value": "1"}, {"key": ""}, {"key": 5}, {"key": "a", "value": []}, [5], 5):
         assert put(server, device, body).refusal == BODY_ERROR
     assert put(server, device, {"id": "0" * 24, "key": "a", "value": "1"}).status == 404

@@ -172,7 +172,7 @@ def test_buckets_of_the_calendar(tmp_path: Path, period: str) -> None:
 
 @given(st.lists(st.tuples(floats, st.integers(0, 50)), min_size=1, max_size=60), st.integers(1, 60))
 @QUICK
-def test_any_floats(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[float, int]], width: int) -> None:
+def test_aggregates_of_any_floats_are_exact(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[float, int]], width: int) -> None:
     # Sums beyond the largest float are left to their own test: the order of the terms decides what they overflow to.
     cells = [(value if not math.isfinite(value) or abs(value) < 1e300 else math.copysign(1e300, value), time) for value, time in cells]
     fed, memtable = Fed(), Memtable()
@@ -184,7 +184,7 @@ def test_any_floats(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[
 
 @given(st.lists(st.tuples(integers, st.integers(0, 50)), min_size=1, max_size=60), st.integers(1, 60))
 @QUICK
-def test_any_integers(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[int, int]], width: int) -> None:
+def test_aggregates_of_any_integers_are_exact(tmp_path_factory: pytest.TempPathFactory, cells: list[tuple[int, int]], width: int) -> None:
     fed, memtable = Fed(), Memtable()
     rows = fed.feed(memtable, [{"variable": "t", "value": value, "time": JANUARY_2024_US + time} for value, time in cells])
     edges = hours(JANUARY_2024_US, 50 // width + 1, width)

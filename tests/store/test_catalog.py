@@ -100,7 +100,7 @@ def test_a_converted_device_keeps_its_names_tokens_and_parameters(tmp_path: Path
     assert catalog.check() == []
 
 
-def test_tokens(tmp_path: Path) -> None:
+def test_tokens_are_found_until_they_are_deleted(tmp_path: Path) -> None:
     late, early = Token("b" * 36, 1, "late", created_us=2, expire_us=9), Token("é\udcff", 1, "early", permission="read", created_us=1)
     late_again = msgspec.structs.replace(late, name="again")
     catalog = filled(tmp_path, PutDevice(device(1)), PutToken(late), PutToken(late_again))

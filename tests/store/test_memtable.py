@@ -46,7 +46,7 @@ def test_points_come_back_in_order_of_time(several: list[list[dict[str, Any]]]) 
 
 @given(st.data(), st.sampled_from(PERIODS))
 @QUICK
-def test_period_counts(data: st.DataObject, period: str | None) -> None:
+def test_counts_of_periods_are_those_of_the_points(data: st.DataObject, period: str | None) -> None:
     memtable, fed = Memtable(), Fed()
     counts: dict[int, int] = {}
     for points in data.draw(batches(border_times(period))):

@@ -100,7 +100,7 @@ def fill(folder: Path, parts: list[list[dict[str, Any]]], period: str | None = N
 
 @pytest.mark.parametrize("period", PERIODS)
 @pytest.mark.parametrize("seed", range(3))
-def test_many_blocks(tmp_path: Path, seed: int, period: str | None) -> None:
+def test_many_blocks_merge_in_order(tmp_path: Path, seed: int, period: str | None) -> None:
     generator = random.Random(seed)
     parts = [
         random_points(

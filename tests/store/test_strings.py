@@ -32,7 +32,7 @@ def test_the_empty_string_may_come_first() -> None:
     assert table[0] == b""
 
 
-def test_many_strings() -> None:
+def test_many_strings_keep_their_numbers() -> None:
     generator = random.Random(1)
     table = StringTable()
     strings = [generator.randbytes(generator.randrange(20)) + number.to_bytes(4, "little") for number in range(50_000)]

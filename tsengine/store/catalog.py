@@ -143,7 +143,7 @@ class Catalog:
         key = _key(info.number)
         stored = txn.get(key, db=self._devices)
         if stored is not None:
-            self._forget_names(txn, key, _decode_device(stored))
+            self._forget_names(txn, _decode_device(stored))
         if info.serial is not None:
             rival = txn.get(_digest(info.serial), db=self._serials)
             if rival is not None:
@@ -159,7 +159,7 @@ class Catalog:
         key = _key(number)
         stored = txn.pop(key, db=self._devices)
         if stored is not None:
-            self._forget_names(txn, key, _decode_device(stored))
+            self._forget_names(txn, _decode_device(stored))
         for digest in self._digests(txn, key):
             self._delete_token(txn, digest)
         txn.delete(key, db=self._parameters)
@@ -173,7 +173,7 @@ class Catalog:
             self._put_token(txn, msgspec.structs.replace(token, device=info.number))
         self._store_parameters(txn, info.number, parameters)
 
-    def _forget_names(self, txn: Transaction, key: bytes, info: DeviceInfo) -> None:
+    def _forget_names(self, txn: Transaction, info: DeviceInfo) -> None:
         txn.delete(info.id.encode(), db=self._ids)
         if info.serial is not None:
             txn.delete(_digest(info.serial), db=self._serials)

@@ -20,20 +20,6 @@ Instant = Annotated[str, Meta(description="UTC with milliseconds, 2026-11-21T02:
 Value = str | float | bool
 
 
-class Place(msgspec.Struct):
-    """A place in degrees."""
-
-    lat: Annotated[float, Meta(ge=-90, le=90)]
-    lng: Annotated[float, Meta(ge=-180, le=180)]
-
-
-class GeoPoint(msgspec.Struct):
-    """A place as GeoJSON: longitude, then latitude."""
-
-    coordinates: Annotated[list[float], Meta(min_length=2, max_length=3)]
-    type: Literal["Point"] = "Point"
-
-
 class DataItem(msgspec.Struct, omit_defaults=True):
     """One point as it is sent. Unknown fields are ignored, null counts as absent."""
 
