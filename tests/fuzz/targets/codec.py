@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from tsengine.core.codec import integer, number
+from tsengine.core.codec.doors import integer, integers_at, number
 
 VALUES_MAX = 1024
 
@@ -38,5 +38,5 @@ def run(data: bytes) -> None:
     again = codec.decode(codec.encode(values), count)  # type: ignore[arg-type]
     assert values.tobytes() == again.tobytes()
     if codec is integer:
-        some = integer.values_at(block, count)
+        some = integers_at(block, count)
         assert some is None or (some == values).all()
