@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
-from benches.figures import OURS, add_figure, describe_subject
+from benches.figures import add_figure, describe_subject
 from benches.inputs import times_us
-from benches.peers import load, subjects
+from benches.peers import OURS, load, subjects
 from benches.workload import month_table
 
-TABLE = "A mutable device of 50,000 registers"
+TABLE = "Registers, 50,000 in a mutable device"
 COUNT = 50_000
 BATCH = 1_000
 DELETED = 1_500

