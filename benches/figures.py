@@ -1,8 +1,8 @@
 """Figures: what a benchmark found out, beside which goal; the file that keeps them, and the Markdown tables they make.
 
 A results file is JSON: `machine` and `taken` (day) of its latest run, `subjects` {name: [settings]}, `skipped` {peer: reason}, and
-`figures`, each with `table` (title), `row`, `subject`, `value`, `unit` and `goal` (what tsengine has to reach, or null). A run adds its figures to the
-file and replaces those of the same table, row and subject, so that a long measurement can be taken in parts.
+`figures`, each with `table` (title), `row`, `subject`, `value`, `unit` and `goal` (what tsengine has to reach, or null). A run adds its
+figures to the file and replaces those of the same table, row and subject, so that a long measurement can be taken in parts.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ UNITS = {
     "bits/value": "less",
     "ns/point": "less",
     "bytes/point": "less",
+    "bytes/value": "less",
     "bytes": "less",
     "bytes/connection": "less",
     "MB": "less",
@@ -55,9 +56,12 @@ def add_figure(benchmark: BenchmarkFixture, table: str, row: str, subject: str, 
         row, table: where it is shown; a row has one figure a subject.
         goal: what tsengine has to reach, in the same unit.
     """
+    benchmark.extra_info.setdefault("figures", []).append(figure_of(table, row, subject, value, unit, goal))
+
+
+def figure_of(table: str, row: str, subject: str, value: float, unit: str, goal: float | None = None) -> Figure:
     assert unit in UNITS
-    figure = {"table": table, "row": row, "subject": subject, "value": value, "unit": unit, "goal": goal}
-    benchmark.extra_info.setdefault("figures", []).append(figure)
+    return {"table": table, "row": row, "subject": subject, "value": value, "unit": unit, "goal": goal}
 
 
 def describe_subject(benchmark: BenchmarkFixture, subject: str, settings: str) -> None:
@@ -140,6 +144,12 @@ def describe(results: Results) -> list[str]:
     lines = [f"{results['machine']}, {results['taken']}", ""]
     lines += [f"- {subject}: {'; elsewhere: '.join(texts)}" for subject, texts in results["subjects"].items()]
     return lines + [f"- SKIPPED {name}: {reason}" for name, reason in results["skipped"].items()]
+
+
+def show(results: Results, figures: Iterable[Figure]) -> None:
+    """Print the tables of the figures of this run."""
+    tables = {figure["table"] for figure in figures}
+    print("\n".join([*report(results | {"figures": [each for each in results["figures"] if each["table"] in tables]}), *describe(results)]))
 
 
 def read_results(path: Path) -> Results:

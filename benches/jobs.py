@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from benches import fleet, inputs
+from benches import fleet, inputs, tsbs
 from benches.peers import load
 from benches.questions import check, questions
 from benches.workload import month_bounds_us
@@ -165,6 +165,36 @@ def ask(subject: str, folder: str, answers: str, months: int) -> dict[str, Any]:
         answer = getattr(store, method)
         check(answer(*args), expected[name])
         found[name] = fair_seconds(functools.partial(answer, *args)) * 1e3
+    store.close()
+    return {"seconds": sum(found.values()) / 1e3, "ms": found}
+
+
+# --- the shapes of TSBS ------------------------------------------------------------------------------------------------
+
+
+def ingest_tsbs(subject: str, folder: str, tables: str, shape: list[Any]) -> dict[str, Any]:
+    """Store all rows of a shape, from the making of an empty store to its close."""
+    store, made = make("TSBS", subject, folder), tsbs.shape_of(*shape)
+
+    def work() -> None:
+        store.create(made)
+        store.ingest(tsbs.load(tables))
+        store.close()
+
+    return {"seconds": timed(work)}
+
+
+def ask_tsbs(subject: str, folder: str, shape: list[Any]) -> dict[str, Any]:
+    """Compare every answer with that of numpy, then time it; return milliseconds, medians."""
+    store, made = make("TSBS", subject, folder), tsbs.shape_of(*shape)
+    store.open(made)
+    if hasattr(store, "prepare"):
+        store.prepare()
+    found = {}
+    for asked in made.questions():
+        answer = getattr(store, asked.method)
+        check([np.asarray(column) for column in answer(*asked.args)], made.answer(asked))
+        found[asked.name] = fair_seconds(functools.partial(answer, *asked.args)) * 1e3
     store.close()
     return {"seconds": sum(found.values()) / 1e3, "ms": found}
 

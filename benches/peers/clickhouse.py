@@ -11,6 +11,8 @@ import numpy as np
 import pyarrow as pa
 from chdb import session
 
+from benches.tsbs.sql import SqlTsbs
+
 # ALP and DoubleDelta/Delta were the smallest of those tried on one month; a 12-byte group is two counters, as they compress far better.
 VALUE = "Nullable(Float64) CODEC(ALP, ZSTD(1))"
 TIME = "DateTime64(6, 'UTC') CODEC(Delta, ZSTD(3))"
@@ -131,5 +133,35 @@ def texts(column: pa.ChunkedArray) -> list[Any]:
     return column.cast(pa.string()).to_pylist()
 
 
+class Tsbs(SqlTsbs, Base):
+    argmax = "argMax"
+    is_broken = "toInt32(avg(status) > 0.5)"
+
+    def create(self, shape: Any) -> None:
+        self.open()
+        self.db.query("CREATE DATABASE bench")
+        self.db.query("USE bench")
+        self.make_tables(shape)
+
+    def open(self, shape: Any = None) -> None:
+        super().open()
+        if shape is not None:
+            self.db.query("USE bench")
+
+    def make_table(self, name: str, fields: list[str]) -> None:
+        columns = ", ".join(f"{field} Float64 CODEC(ALP, ZSTD(1))" for field in fields)
+        self.db.query(
+            f"CREATE TABLE {name} (id Int32, time Int64 CODEC(Delta, ZSTD(3)), {columns}) ENGINE = MergeTree ORDER BY (id, time) "
+            "SETTINGS fsync_after_insert = 1, fsync_part_directory = 1"
+        )
+
+    def insert(self, name: str, rows: pa.Table) -> None:
+        self.db.query(f"INSERT INTO {name} SELECT * FROM Python(rows)")
+
+    def columns(self, sql: str) -> list[Any]:
+        return self.rows(sql).columns
+
+
+TSBS = {"ClickHouse": Tsbs}
 STORE = {"ClickHouse": Store}
 FLEET = {"ClickHouse": Fleet}

@@ -10,6 +10,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from benches.tsbs.sql import SqlTsbs
+
 VALUES = "value DOUBLE, value_bool BOOLEAN, value_text VARCHAR"
 COLUMNS = f'variable VARCHAR, time TIMESTAMPTZ, {VALUES}, unit VARCHAR, "group" BLOB, metadata VARCHAR'
 BETWEEN = "time >= make_timestamptz(?) AND time < make_timestamptz(?)"
@@ -204,6 +206,31 @@ def value_of(row: tuple[Any, ...]) -> Any:
     return next((cell for cell in row[3:6] if cell is not None), None)
 
 
+class Tsbs(SqlTsbs, Base):
+    def create(self, shape: Any) -> None:
+        self.folder.mkdir(parents=True)
+        self.open()
+        self.make_tables(shape)
+
+    def open(self, shape: Any = None) -> None:
+        super().open()
+
+    def make_table(self, name: str, fields: list[str]) -> None:
+        columns = ", ".join(f"{field} DOUBLE" for field in fields)
+        self.db.execute(f"CREATE TABLE {name} (id INT, time BIGINT, {columns})")
+
+    def insert(self, name: str, rows: pa.Table) -> None:
+        self.db.execute(f"INSERT INTO {name} SELECT * FROM rows")
+
+    def columns(self, sql: str) -> list[Any]:
+        return list(self.db.execute(sql).fetchnumpy().values())
+
+    def ingest(self, parts: Iterable[tuple[str, pa.Table]]) -> None:
+        super().ingest(parts)
+        self.db.execute("CHECKPOINT")
+
+
+TSBS = {"DuckDB": Tsbs}
 STORE = {"DuckDB": Store, "DuckDB, sorted": SortedStore}
 FLEET = {"DuckDB": Fleet}
 LOG = {"DuckDB": Log}

@@ -11,6 +11,7 @@ import pyarrow as pa
 
 import tsengine
 import tsengine.arrow  # a program that writes Arrow has it; its import is no part of an ingest
+from benches.tsbs.ours import Tsbs
 from benches.workload import NUMERIC
 
 SERIAL = "bench"
@@ -176,6 +177,7 @@ class Registers(Base):
         return self.device.delete(start=start_us, end=end_us - 1)
 
 
+TSBS = {"tsengine": Tsbs}
 STORE = {"tsengine": Store}
 FLEET = {"tsengine": Fleet}
 LOG = {"tsengine": Log, "tsengine, arrays": ArrayLog}

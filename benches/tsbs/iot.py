@@ -122,16 +122,13 @@ class Iot:
 
     def long_driving(self, fleet: str, bound: float, more_than: int, start_us: int, end_us: int) -> list[Any]:
         """Trucks of a fleet that were faster than a bound in more than so many tens of minutes, and how many."""
-        found = [
-            (truck, int((self.buckets_of(self.values["velocity"][truck], start_us, end_us) > bound).sum()))
-            for truck in self.trucks_of(fleet)
-        ]
-        return columns_of([pair for pair in found if pair[1] > more_than], 2)
+        found = {truck: self.buckets_of(self.values["velocity"][truck], start_us, end_us) > bound for truck in self.trucks_of(fleet)}
+        return columns_of([(truck, fast.sum()) for truck, fast in found.items() if fast.sum() > more_than], 2)
 
     def fuel_by_fleet(self, bound: float) -> list[Any]:
         """Fleet, mean consumption and mean nominal consumption of the rows of trucks faster than a bound."""
         rows = []
-        for fleet in sorted(FLEETS):
+        for fleet in FLEETS:
             moving = [(truck, self.values["velocity"][truck] > bound) for truck in self.trucks_of(fleet)]
             used = np.concatenate([self.values["fuel_consumption"][truck][is_fast] for truck, is_fast in moving])
             nominal = sum(self.tags[truck]["nominal_fuel_consumption"] * is_fast.sum() for truck, is_fast in moving) / len(used)
@@ -148,10 +145,8 @@ class Iot:
         columns: list[list[Any]] = [[], [], [], []]
         for day in range(self.days):
             start_us = START_US + day * DAY_US
-            active = {
-                truck: int((self.buckets_of(values, start_us, start_us + DAY_US) < 1).sum())
-                for truck, values in enumerate(self.values["status"])
-            }
+            means = [self.buckets_of(values, start_us, start_us + DAY_US) for values in self.values["status"]]
+            active = {truck: int((mean < 1).sum()) for truck, mean in enumerate(means)}
             fleets, models, shares = self.by_fleet_and_model(active, lambda found: sum(found) / 144)
             for column, cells in zip(columns, (fleets, models, [start_us] * len(fleets), shares), strict=True):
                 column.extend(cells)

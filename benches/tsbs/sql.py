@@ -6,9 +6,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
-from benches.tsbs import DAY_US, HOUR_US, MINUTE_US
+from benches.tsbs import DAY_US, HOUR_US, MINUTE_US, rows_of
 from benches.tsbs.cpu import FIELDS, HIGH
 from benches.tsbs.iot import FLEETS, MODELS
 
@@ -17,7 +18,7 @@ LAST = {"cpu": FIELDS, "readings": ["latitude", "longitude"], "diagnostics": ["f
 
 
 class SqlTsbs(ABC):
-    """Tables `cpu`, `readings` and `diagnostics` of (id, time in microseconds, fields), `tags` of (id, fleet, model, capacities as numbers)."""
+    """Tables `cpu`, `readings`, `diagnostics` of (id, time in microseconds, fields); `tags` of (id, time, numbers)."""
 
     argmax = "arg_max"
     is_broken = "CAST(avg(status) > 0.5 AS INT)"
@@ -36,15 +37,15 @@ class SqlTsbs(ABC):
         for name, fields in shape.tables.items():
             self.make_table(name, fields)
         if "fleet" in shape.tags[0]:
-            tags = shape.tags
-            names = ["fleet", "model", "load_capacity", "nominal"]
-            self.make_table("tags", names)
-            rows = [
-                (FLEETS.index(tag["fleet"]), MODELS.index(tag["model"]), tag["load_capacity"], tag["nominal_fuel_consumption"])
-                for tag in tags
-            ]
-            cells = dict(zip(names, (pa.array(column, pa.float64()) for column in zip(*rows, strict=True)), strict=True))
-            self.insert("tags", pa.table({"id": pa.array(range(len(tags)), pa.int32()), "time": pa.array([0] * len(tags)), **cells}))
+            tags: dict[str, list[float]] = {
+                "fleet": [FLEETS.index(tag["fleet"]) for tag in shape.tags],
+                "model": [MODELS.index(tag["model"]) for tag in shape.tags],
+                "load_capacity": [tag["load_capacity"] for tag in shape.tags],
+                "nominal": [tag["nominal_fuel_consumption"] for tag in shape.tags],
+            }
+            self.make_table("tags", list(tags))
+            cells = {name: np.array(column, np.float64) for name, column in tags.items()}
+            self.insert("tags", rows_of(np.arange(shape.count), np.zeros(shape.count, np.int64), cells))
 
     def ingest(self, parts: Iterable[tuple[str, pa.Table]]) -> None:
         for name, rows in parts:
@@ -112,25 +113,27 @@ class SqlTsbs(ABC):
     def long_driving(self, fleet: str, bound: float, more_than: int, start_us: int, end_us: int) -> list[Any]:
         return self.columns(
             f"SELECT id, count(*) AS n FROM (SELECT id, {TEN} AS ten FROM readings WHERE {self.of_fleet(fleet)} AND time >= {start_us} "
-            f"AND time < {end_us} GROUP BY id, ten HAVING avg(velocity) > {bound}) AS d GROUP BY id HAVING count(*) > {more_than} ORDER BY id"
+            f"AND time < {end_us} GROUP BY id, ten HAVING avg(velocity) > {bound}) AS d "
+            f"GROUP BY id HAVING count(*) > {more_than} ORDER BY id"
         )
 
     def fuel_by_fleet(self, bound: float) -> list[Any]:
         return self.columns(
             "SELECT fleet, avg(fuel_consumption), avg(nominal) FROM readings JOIN tags ON tags.id = readings.id "
-            f"WHERE velocity > {bound} GROUP BY fleet ORDER BY {by_name('fleet', FLEETS)}"
+            f"WHERE velocity > {bound} GROUP BY fleet ORDER BY fleet"
         )
 
     def average_load(self) -> list[Any]:
         return self.columns(
-            "SELECT fleet, model, avg(mean / load_capacity) FROM (SELECT id AS truck, avg(current_load) AS mean FROM diagnostics GROUP BY id) AS d "
-            "JOIN tags ON tags.id = truck GROUP BY fleet, model ORDER BY fleet, model"
+            "SELECT fleet, model, avg(mean / load_capacity) FROM (SELECT id AS truck, avg(current_load) AS mean FROM diagnostics "
+            "GROUP BY id) AS d JOIN tags ON tags.id = truck GROUP BY fleet, model ORDER BY fleet, model"
         )
 
     def daily_activity(self) -> list[Any]:
         return self.columns(
             f"SELECT fleet, model, ten - ten % {DAY_US} AS day, count(*) / 144.0 FROM (SELECT id AS truck, {TEN} AS ten FROM diagnostics "
-            "GROUP BY id, ten HAVING avg(status) < 1) AS d JOIN tags ON tags.id = truck GROUP BY fleet, model, day ORDER BY fleet, model, day"
+            "GROUP BY id, ten HAVING avg(status) < 1) AS d JOIN tags ON tags.id = truck "
+            "GROUP BY fleet, model, day ORDER BY fleet, model, day"
         )
 
     def breakdowns(self) -> list[Any]:
@@ -144,9 +147,3 @@ class SqlTsbs(ABC):
 
 def numbers(values: list[int]) -> str:
     return ", ".join(map(str, values))
-
-
-def by_name(column: str, names: list[str]) -> str:
-    """Return an order by the names that numbers stand for."""
-    cases = " ".join(f"WHEN {number} THEN {sorted(names).index(name)}" for number, name in enumerate(names))
-    return f"CASE {column} {cases} END"
