@@ -123,9 +123,15 @@ def markdown_table(figures: list[dict[str, Any]]) -> list[str]:
     return lines
 
 
+def name_of(table: str) -> str:
+    """Return the title of a table without its size, in small letters: "HTTP, 64 connections: latency" is "http: latency"."""
+    name, _, part = table.partition(":")
+    return (name.split(",")[0] + (f":{part}" if part else "")).lower()
+
+
 def key_of(table: str) -> str:
-    """Return the name of a table without its size: what comes before the first comma or colon, in small letters."""
-    return table.replace(":", ",").split(",")[0].lower()
+    """Return what a table's name has in common with those that belong to it: "http"."""
+    return name_of(table).split(":")[0]
 
 
 def report(results: Results, key: str | None = None) -> list[str]:
