@@ -19,8 +19,9 @@ from benches import charts
 from benches.figures import RESULTS, Results, describe, read_results, report, write_results
 from benches.goals import goals_table, summary_table
 
-COMMITTED = Path("docs/benchmarks.json")
-PAGES = (Path("docs/benchmarks.md"), Path("README.md"))
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+COMMITTED = DOCS / "benchmarks.json"
+PAGES = (DOCS / "benchmarks.md", DOCS.parent / "README.md")
 CHARTS = ("one device", "queries", "fleet", "durable commits", "registers", "tsbs cpu", "tsbs iot")
 """Tables whose charts are committed."""
 PLACE = re.compile(r"(<!-- figures: ([^>]+) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -34,7 +35,9 @@ def lines_of(results: Results, key: str) -> list[str]:
         return summary_table(results)
     if key == "subjects":
         return describe(results)
-    return report(results, key) or ["Not measured in the latest run."]
+    chart = DOCS / "charts" / f"{key.replace(' ', '-')}.png"
+    picture = [f"![Each peer as a multiple of tsengine](charts/{chart.name})"] if chart.exists() else []
+    return [*report(results, key), *picture] or ["Not measured in the latest run."]
 
 
 def with_tables(page: str, results: Results) -> str:
@@ -50,9 +53,9 @@ def write_pages() -> None:
 
 def publish(results: Results) -> None:
     write_results(COMMITTED, results)
-    for path in Path("docs/charts").glob("*.png"):
+    for path in (DOCS / "charts").glob("*.png"):
         path.unlink()
-    charts.draw(results, Path("docs/charts"), CHARTS)
+    charts.draw(results, DOCS / "charts", CHARTS)
     write_pages()
 
 
