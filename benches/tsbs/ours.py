@@ -80,7 +80,7 @@ class Tsbs:
                 columns.append(all_values[np.searchsorted(all_times, times)])
             if len(times):
                 rows.append(columns)
-        return [np.concatenate(column) for column in zip(*rows, strict=True)]
+        return [np.concatenate(column) for column in zip(*rows, strict=True)] or columns_of([], 2 + len(FIELDS))
 
     def last_rows(self) -> list[Any]:
         rows = []

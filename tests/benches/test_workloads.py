@@ -28,7 +28,7 @@ def test_every_question_of_the_workload_is_answered_as_numpy_does(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["cpu", "iot"])
 def test_every_question_of_tsbs_is_answered_as_numpy_does(tmp_path: Path, name: str) -> None:
-    shape = tsbs.shape_of(name, 8, 1)
+    shape = tsbs.shape_of(name, 10, 1)
     values = tsbs.save(shape, tmp_path / "inputs")
     store = load("TSBS", "tsengine")(tmp_path / "data")
     store.create(shape)
