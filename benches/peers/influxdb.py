@@ -52,6 +52,7 @@ bind-address = "127.0.0.1:{rpc}"
   wal-dir = "{folder}/wal"
   index-version = "tsi1"
   query-log-enabled = false
+  cache-max-memory-size = "4g"
 [http]
   bind-address = "127.0.0.1:{http}"
   log-enabled = false
