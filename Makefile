@@ -8,11 +8,15 @@ SECONDS ?= 600
 MINUTES ?= 10
 SOURCES := $(shell find ext -name '*.py[xdi]' -o -name '*.h') setup.py
 INSTALLED := $(VENV)/.installed
-PINS := dev server build bench
+PINS := dev server build bench arcticdb
 PYTEST := $(BIN)/python -m pytest
 PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
 COMPILED := $(addprefix tests/,batch calendar codec device engine fuzz ingest log server/test_rows.py store)
 BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
+FULL := TSENGINE_BENCH_RESULTS=build/bench/full.json TSENGINE_BENCH_MONTHS=36 TSENGINE_BENCH_DEVICES=10000 TSENGINE_BENCH_TSBS=100,3
+QUICK := TSENGINE_BENCH_RESULTS=build/bench/quick.json TSENGINE_BENCH_MONTHS=1 TSENGINE_BENCH_DEVICES=100 TSENGINE_BENCH_TSBS=10,1
+FEW := --benchmark-max-time=0.1 --benchmark-min-rounds=3 -k "not kill and not compaction and not through_the_log"
+PARTS := store fleet query tsbs log registers codec ingest http mqtt
 PEERS := $(VENV)/.peers
 JS := tests/server/js/node_modules/.installed
 SANITIZERS = LD_PRELOAD="$$(for name in libasan.so libubsan.so libstdc++.so; do gcc -print-file-name=$$name; done | tr '\n' ' ')$(PRELOADED)" \
@@ -20,7 +24,7 @@ SANITIZERS = LD_PRELOAD="$$(for name in libasan.so libubsan.so libstdc++.so; do 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate bench-codec bench-ingest bench-store bench-log bench-registers bench-query bench-http bench-mqtt bench-quick bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate $(addprefix bench-,$(PARTS)) bench-quick bench-full bench-publish bench-tables bench-peers wheel pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -85,32 +89,50 @@ annotate: $(INSTALLED) ## write the annotated HTML of every .pyx (yellow lines t
 	TSENGINE_ANNOTATE=1 $(BIN)/python setup.py -q build_ext
 	@echo 'annotated: build/normal-*/ext/**/*.html'
 
-bench-codec: build ## time the codecs
-	$(BENCH) benches/test_codec.py
+bench-quick: build bench-peers ## everything that has peers, small (1 M points, 3 minutes): prints the tables, draws build/bench/charts
+	@rm -f build/bench/quick.json
+	$(QUICK) $(BENCH) $(addprefix benches/test_,$(addsuffix .py,store fleet log registers tsbs)) $(FEW)
+	$(BIN)/python -m benches charts build/bench/quick.json
 
-bench-ingest: build ## time every form of body, to records and into memory
-	$(BENCH) benches/test_ingest.py
+bench-full: ## every bench-* below, full size (90 minutes, 25 GB of disk); each adds its figures to build/bench/full.json
+	for part in $(PARTS); do $(MAKE) --no-print-directory bench-$$part || exit 1; done
+	$(BIN)/python -m benches charts build/bench/full.json
 
-bench-store: build bench-peers ## one large device and a fleet, 36 M points each, beside the peers (20 minutes, 20 GB of disk)
-	TSENGINE_BENCH_MONTHS=36 TSENGINE_BENCH_DEVICES=10000 $(BENCH) benches/test_store.py benches/test_fleet.py
+bench-store: build bench-peers ## one device of 36 M points beside the peers: ingest, size, questions, recovery
+	$(FULL) $(BENCH) benches/test_store.py
+
+bench-fleet: build bench-peers ## 10,000 devices of 3,600 points beside the peers
+	$(FULL) $(BENCH) benches/test_fleet.py
+
+bench-query: build bench-peers ## reads that no peer has, and a fresh process, on 36 M points
+	$(FULL) $(BENCH) benches/test_query.py
+
+bench-tsbs: build bench-peers ## the shapes "cpu" and "iot" of the Time Series Benchmark Suite, 26 M values each
+	$(FULL) $(BENCH) benches/test_tsbs.py
 
 bench-log: build bench-peers ## durable commits beside the peers
-	$(BENCH) benches/test_log.py
+	$(FULL) $(BENCH) benches/test_log.py
 
 bench-registers: build bench-peers ## mutable devices beside the peers
-	$(BENCH) benches/test_registers.py
+	$(FULL) $(BENCH) benches/test_registers.py
 
-bench-query: build bench-peers ## the queries beside DuckDB, Parquet, SQLite, Polars on 36 M points
-	TSENGINE_BENCH_MONTHS=36 $(PYTEST) --benchmark-enable --benchmark-only --benchmark-columns=min,median --benchmark-sort=min benches/test_query.py
+bench-codec: build ## time the codecs
+	$(FULL) $(BENCH) benches/test_codec.py
+
+bench-ingest: build ## time every form of body, to records and into memory
+	$(FULL) $(BENCH) benches/test_ingest.py
 
 bench-mqtt: build ## MQTT: ten clients, QoS 1 and 0, and 10,000 idle connections, beside Mosquitto (apt-get install mosquitto)
-	$(BIN)/python -m benches.mqtt_load
+	$(FULL) $(BIN)/python -m benches.mqtt_load
 
 bench-http: build ## the HTTP server under wrk (apt-get install wrk); SOAK=MINUTES holds 10,000 connections open instead
-	ulimit -n $$(ulimit -Hn); $(BIN)/python -m benches.http_load $(if $(SOAK),--soak $(SOAK))
+	ulimit -n $$(ulimit -Hn); $(FULL) $(BIN)/python -m benches.http_load $(if $(SOAK),--soak $(SOAK))
 
-bench-quick: build bench-peers ## time everything in benches/, a few rounds and 3 M points each
-	$(BENCH) benches/ --benchmark-max-time=0.2 --benchmark-min-rounds=3
+bench-publish: build bench-peers ## make build/bench/full.json the committed figures: docs/benchmarks.json, docs/charts and the tables
+	$(BIN)/python -m benches publish build/bench/full.json
+
+bench-tables: build ## write the tables of docs/benchmarks.json into docs/benchmarks.md and README.md
+	$(BIN)/python -m benches tables
 
 bench-peers: $(PEERS) ## install the peers of the benchmarks into .venv
 
@@ -120,7 +142,7 @@ wheel: $(INSTALLED) ## build a wheel into dist/
 pin: ## compile requirements/*.txt anew from *.in, newest versions (needs uv: pip install uv)
 	@command -v uv >/dev/null || { echo 'make: uv is missing: pip install uv'; exit 1; }
 	for name in $(PINS); do \
-	    [ $$name = dev ] && wish=--upgrade || wish='-c requirements/dev.txt'; \
+	    case $$name in dev) wish=--upgrade ;; arcticdb) wish='--upgrade --no-deps' ;; *) wish='-c requirements/dev.txt' ;; esac; \
 	    UV_CUSTOM_COMPILE_COMMAND='make pin' uv pip compile -q requirements/$$name.in $$wish --universal --python-version 3.11 \
 	        --generate-hashes --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/$$name.txt || exit 1; \
 	done
@@ -153,9 +175,11 @@ $(INSTALLED): requirements/dev.txt
 	@touch $@
 
 # Peers are for comparison only: where one has no package for this machine, the benchmarks say so and run without it.
-$(PEERS): requirements/bench.txt $(INSTALLED)
+$(PEERS): requirements/bench.txt requirements/arcticdb.txt $(INSTALLED)
 	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/bench.txt \
 	    || echo 'make: SKIPPED: some peers could not be installed; the benchmarks run without them'
+	$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes --only-binary :all: --no-deps -r requirements/arcticdb.txt \
+	    || echo 'make: SKIPPED: ArcticDB could not be installed; the benchmarks run without it'
 	@touch $@
 
 # The official JavaScript client, for tests/server/test_js.py; where there is no npm, or nothing to install from, those tests are skipped.

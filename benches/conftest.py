@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benches import peers
-from benches.figures import report
+from benches.figures import RESULTS, describe, keep_results, report
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,18 +34,14 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     session = getattr(config, "_benchmarksession", None)
-    lines = report(benchmark.extra_info for benchmark in session.benchmarks) if session else []
-    if not lines:
+    infos = [benchmark.extra_info for benchmark in session.benchmarks] if session else []
+    figures = [figure for info in infos for figure in info.get("figures", ())]
+    if not figures:
         return
-    terminalreporter.section("figures")
-    terminalreporter.write_line(f"{os.cpu_count()} cores, {processor()}, Linux {platform.release()}, Python {platform.python_version()}")
-    for name, reason in peers.MISSING.items():
-        terminalreporter.write_line(f"SKIPPED: {name}: {reason}")
-    terminalreporter.write_line("")
-    for line in lines:
+    settings = {(info["subject"], info["settings"]): None for info in infos if "settings" in info}
+    results = keep_results(RESULTS, figures, settings, peers.MISSING)
+    tables = {figure["table"] for figure in figures}
+    terminalreporter.section(f"figures, kept in {RESULTS}")
+    shown = results | {"figures": [figure for figure in results["figures"] if figure["table"] in tables]}
+    for line in [*report(shown), *describe(results)]:
         terminalreporter.write_line(line)
-
-
-def processor() -> str:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())

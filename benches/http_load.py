@@ -28,8 +28,11 @@ from typing import Any, NamedTuple
 import msgspec
 
 import tsengine
+from benches.figures import RESULTS, Figure, figure_of, keep_results, show
+from benches.peers import OURS
 
 CONNECTIONS = 64
+TABLE = f"HTTP, {CONNECTIONS} connections"
 SECONDS, WARM_SECONDS = 4, 1
 ARROW = "application/vnd.apache.arrow.stream"
 TIMEOUT_S = 30
@@ -286,11 +289,12 @@ def problem_of(server: Server, row: Row, token: str) -> str | None:
     return None
 
 
-def measure(server: Server, row: Row, devices: list[Made], core: int, seconds: int, folder: Path) -> str:
-    """Return the line of the table."""
+def measure(server: Server, row: Row, devices: list[Made], core: int, seconds: int, folder: Path) -> list[Figure]:
+    """Return what was found out about one kind of request."""
     problem = problem_of(server, row, devices[0].token)
     if problem is not None:
-        return f"| {row.name} | not supported: {problem[:80]} | | | | | | |"
+        print(f"SKIPPED: {row.name}: {problem[:80]}")
+        return []
     url = server.url + row.path
     load(url, script_of(row, devices, folder), core, WARM_SECONDS)
     script = script_of(row, devices, folder, first=0.25)  # its times come after those of the warm-up
@@ -302,30 +306,18 @@ def measure(server: Server, row: Row, devices: list[Made], core: int, seconds: i
         least = found.answers * row.points  # requests on their way when wrk ended are stored, too
         assert least <= stored <= least + 2 * CONNECTIONS * row.points, f"{stored} points stored by {found.answers} answers of {row.points}"
     rate = found.answers / found.seconds
-    reached = rate * row.points if row.is_counted_in_points else rate
-    goal = ""
-    if row.goal is not None:
-        good = reached >= row.goal and (row.p99_ms is None or found.p99_ms <= row.p99_ms)
-        limit = f", p99 ≤ {row.p99_ms:g} ms" if row.p99_ms is not None else ""
-        goal = f"≥ {number(row.goal)}{limit} {'reached' if good else '**missed**'}"
-    points = number(rate * row.points) if row.points else ""
-    return (
-        f"| {row.name} | {number(rate)} | {points} | {goal} | {found.p50_ms:.2f} / {found.p99_ms:.2f} "
-        f"| {cpu / found.seconds:.2f} | {cpu / found.answers * 1e6:.1f} | {server.resident_bytes() / 2**20:.0f} |"
-    )
-
-
-def number(value: float) -> str:
-    return f"{value / 1e6:.2f} M" if value >= 1e6 else f"{value / 1e3:.1f} k" if value >= 1e4 else f"{value:,.0f}"
+    speed, unit = (rate * row.points, "points/s") if row.is_counted_in_points else (rate, "requests/s")
+    return [
+        figure_of(TABLE, row.name, OURS, speed, unit, row.goal),
+        figure_of(f"{TABLE}: 99th percentile of latency", row.name, OURS, found.p99_ms, "ms", row.p99_ms),
+        figure_of(f"{TABLE}: CPU of the server a request", row.name, OURS, cpu / found.answers * 1e6, "µs"),
+        figure_of(f"{TABLE}: memory of the server", row.name, OURS, server.resident_bytes() / 2**20, "MB"),
+    ]
 
 
 def bench(seconds: int, only: str) -> None:
-    """Print the table."""
-    print(
-        f"\nServer on one core, durability sync; wrk on another, {CONNECTIONS} connections, {seconds:g} s a row; {os.cpu_count()} cores\n"
-    )
-    print("| request | requests/s | points/s | goal | p50 / p99 ms | server cores | CPU µs/request | RSS MiB |")
-    print("| --- | ---: | ---: | --- | ---: | ---: | ---: | ---: |", flush=True)
+    """Measure every row, keep and print the tables."""
+    figures = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         devices = make_devices(folder / "data")
@@ -335,9 +327,12 @@ def bench(seconds: int, only: str) -> None:
             for row in rows():
                 if re.search(only, row.name):
                     chosen = devices if row.method == "POST" else devices[:1]
-                    print(measure(server, row, chosen, (os.cpu_count() or 1) - 1, seconds, folder), flush=True)
+                    figures += measure(server, row, chosen, (os.cpu_count() or 1) - 1, seconds, folder)
+                    print(f"measured: {row.name}", flush=True)
         finally:
             server.stop()
+    settings = f"{tsengine.__version__}, server on one core, durability sync; wrk on another, {seconds:g} s a row"
+    show(keep_results(RESULTS, figures, [(OURS, settings)]), figures)
 
 
 def ask(connection: socket.socket, head: bytes) -> None:

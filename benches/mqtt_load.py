@@ -24,7 +24,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+from benches.figures import RESULTS, Figure, figure_of, keep_results, show
+from benches.peers import OURS
+
 CLIENTS = 10
+TABLE = f"MQTT, {CLIENTS} clients"
+SETTINGS = {
+    OURS: "MQTT: durability sync, every message on disk at its PUBACK",
+    "Mosquitto": "2.x, persistence off: from memory, nothing stored",
+}
 MESSAGES, ROUNDS = 20_000, 5
 """Messages of each client in one round."""
 WINDOW = 1_000
@@ -276,8 +284,7 @@ def measure(folder: Path, options: Any) -> None:
         kinds.append(Mosquitto)
     else:
         print("SKIPPED: Mosquitto is not installed: apt-get install mosquitto")
-    for qos in (1, 0):
-        publish(folder / f"qos{qos}", kinds, qos, options)
+    figures = [figure for qos in (1, 0) for figure in publish(folder / f"qos{qos}", kinds, qos, options)]
     for kind in kinds:
         subject = kind(folder / f"idle-{kind.name}")
         try:
@@ -285,12 +292,13 @@ def measure(folder: Path, options: Any) -> None:
             found = run("--idle", arguments)
         finally:
             subject.stop()
-        each = f"{found['bytes']:,.0f} bytes each, {found['rss_mb']:.0f} MB"
-        print(f"{found['connections']:,.0f} idle connections: {subject.name:<10} {each}")
+        row = f"{found['connections']:,.0f} idle connections, memory of the server each"
+        figures.append(figure_of(TABLE, row, kind.name, found["bytes"], "bytes/connection"))
+    show(keep_results(RESULTS, figures, SETTINGS.items()), figures)
 
 
-def publish(folder: Path, kinds: list[type[Tsengine | Mosquitto]], qos: int, options: Any) -> None:
-    """Print messages a second of each subject, new ones, in turn."""
+def publish(folder: Path, kinds: list[type[Tsengine | Mosquitto]], qos: int, options: Any) -> list[Figure]:
+    """Return messages a second of each subject, new ones, in turn."""
     folder.mkdir()
     subjects = [kind(folder / kind.name) for kind in kinds]
     total = CLIENTS * options.messages
@@ -307,16 +315,18 @@ def publish(folder: Path, kinds: list[type[Tsengine | Mosquitto]], qos: int, opt
     finally:
         for subject in subjects:
             subject.stop()
+    figures = []
     for subject in subjects:
-        goal = f", goal {GOALS[qos]:,}" if subject.name == "tsengine" else ", from memory"
-        print(
-            f"QoS {qos}, {CLIENTS} clients: {subject.name:<10} {statistics.median(rates[subject.name]):>9,.0f} messages/s "
-            f"(best {max(rates[subject.name]):,.0f}), {statistics.median(cpus[subject.name]):.1f} µs of CPU each{goal}"
+        row, goal = f"QoS {qos} to the last PUBACK" if qos else "QoS 0 to full drain", GOALS[qos] if subject.name == OURS else None
+        figures.append(figure_of(TABLE, row, subject.name, statistics.median(rates[subject.name]), "messages/s", goal))
+        figures.append(
+            figure_of(TABLE, f"QoS {qos}, CPU of the server a message", subject.name, statistics.median(cpus[subject.name]), "µs")
         )
     published = options.rounds * (total + (0 if qos else CLIENTS))  # the last message of each client has QoS 1
     stored = next(subject.stored for subject in subjects if isinstance(subject, Tsengine))
     assert stored == published, f"{stored} points in the store, {published} were published"
     print(f"QoS {qos}: {stored:,} points in the store, every message once")
+    return figures
 
 
 if __name__ == "__main__":

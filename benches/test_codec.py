@@ -6,7 +6,8 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 import tsengine
 from benches import series
-from benches.figures import OURS, add_figure
+from benches.figures import add_figure
+from benches.peers import OURS
 from benches.workload import VARIABLES, month_bounds_us, month_table
 from tsengine.core.codec.crc32c import crc32c
 from tsengine.core.codec.doors import integer, number
@@ -109,7 +110,7 @@ def decode_blocks(segment: Segment, variable: str) -> int:
 def describe_blocks(benchmark: BenchmarkFixture, way: str, variable: str, points: int) -> None:
     if benchmark.stats is not None:
         nanoseconds = benchmark.stats.stats.min / points * 1e9
-        add_figure(benchmark, f"Whole blocks of the workload: {way}, one core", variable, OURS, nanoseconds, "ns/point")
+        add_figure(benchmark, f"Blocks of the workload: {way}, one core", variable, OURS, nanoseconds, "ns/point")
 
 
 @pytest.mark.parametrize("variable", VARIABLES)
@@ -117,7 +118,7 @@ def test_block_encode(benchmark: BenchmarkFixture, workload: Segment, variable: 
     points = series_scan(workload, variable).collect()
     writer = benchmark(encode_blocks, variable, points)
     assert writer.point_count == len(points) == 100_000
-    add_figure(benchmark, "Whole blocks of the workload: size", variable, OURS, writer.size_bytes / len(points), "bytes/point")
+    add_figure(benchmark, "Blocks of the workload: size", variable, OURS, writer.size_bytes / len(points), "bytes/point")
     describe_blocks(benchmark, "encode", variable, len(points))
 
 

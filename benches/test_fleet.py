@@ -14,11 +14,11 @@ from pytest_benchmark.fixture import BenchmarkFixture
 
 from benches import child, fleet, inputs
 from benches.figures import add_figure, describe_subject
-from benches.peers import load, subjects
+from benches.peers import load, size_bytes, subjects
 
 DEVICES = int(os.environ.get("TSENGINE_BENCH_DEVICES", "1000"))
 POINTS = DEVICES * fleet.POINTS
-TABLE = f"Fleet of {DEVICES:,} devices, {fleet.POINTS:,} points each"
+TABLE = f"Fleet, {DEVICES:,} devices of {fleet.POINTS:,} points"
 MB = 1 << 20
 
 pytestmark = pytest.mark.benchmark(timer=child.children_seconds)
@@ -34,10 +34,6 @@ def measure(benchmark: BenchmarkFixture, job: str, subject: str, *args: Any) -> 
     return benchmark.pedantic(child.run, args=(job, subject, *args), rounds=1)
 
 
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 @pytest.mark.parametrize("subject", subjects("FLEET"))
 def test_ingest_as_it_arrives(benchmark: BenchmarkFixture, module_folder: Path, workload: Path, subject: str) -> None:
     folder = module_folder / subject
@@ -47,7 +43,7 @@ def test_ingest_as_it_arrives(benchmark: BenchmarkFixture, module_folder: Path, 
         add_figure(benchmark, TABLE, "create a device, durable", subject, DEVICES / creation["seconds"], "devices/s")
     row = "tables of 1 M rows in order of time, durable at the end"
     add_figure(benchmark, TABLE, row, subject, POINTS / answer.values["seconds"], "points/s", 8e6)
-    add_figure(benchmark, TABLE, "bytes a point, whole folder", subject, size_of(folder) / POINTS, "bytes/point", 2.5)
+    add_figure(benchmark, TABLE, "bytes a point, whole folder", subject, size_bytes(folder) / POINTS, "bytes/point", 2.5)
     add_figure(benchmark, TABLE, "memory while ingesting, whole process", subject, answer.peak_bytes / MB, "MB", 356)
 
 
@@ -58,7 +54,7 @@ def test_ingest_by_device(benchmark: BenchmarkFixture, module_folder: Path, work
     answer = measure(benchmark, "ingest_fleet_by_device", subject, folder, workload)
     child.run("read_fleet", subject, folder, workload)
     add_figure(benchmark, TABLE, "one call a device, durable at the end", subject, POINTS / answer.values["seconds"], "points/s", 8e6)
-    add_figure(benchmark, TABLE, "bytes a point then", subject, size_of(folder) / POINTS, "bytes/point", 2.5)
+    add_figure(benchmark, TABLE, "bytes a point then", subject, size_bytes(folder) / POINTS, "bytes/point", 2.5)
 
 
 @pytest.mark.parametrize("subject", subjects("FLEET"))

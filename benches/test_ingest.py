@@ -17,7 +17,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import tsengine
-from benches.figures import OURS, add_figure, describe_subject
+from benches.figures import add_figure, describe_subject
+from benches.peers import OURS
 from tsengine.device import Device
 from tsengine.ingest.bodies import ARROW_TYPE, COLUMNS_TYPE, JSON_TYPE, LINE_TYPE, MESSAGEPACK_TYPES, PACKED_COLUMNS_TYPE
 
@@ -81,7 +82,7 @@ def run(benchmark: BenchmarkFixture, work: Callable[[], Any], table: str, row: s
 @pytest.mark.parametrize("form", BODIES)
 def test_body_to_record(benchmark: BenchmarkFixture, device: Device, form: str) -> None:
     media_type, body = BODIES[form]
-    run(benchmark, lambda: device.record_of_body(body, media_type), "Bodies to records", form, goal=GOALS.get(form))
+    run(benchmark, lambda: device.record_of_body(body, media_type), "Bodies: to records", form, goal=GOALS.get(form))
 
 
 def test_dicts_to_record(benchmark: BenchmarkFixture, device: Device) -> None:
@@ -93,10 +94,10 @@ def test_dicts_to_record(benchmark: BenchmarkFixture, device: Device) -> None:
             point["time"] *= 1_000  # append_many takes microseconds
         return device.record_of_points(points)
 
-    run(benchmark, work, "Bodies to records", "items, JSON", NAIVE)
+    run(benchmark, work, "Bodies: to records", "items, JSON", NAIVE)
 
 
 @pytest.mark.parametrize("form", BODIES)
 def test_body_to_memory(benchmark: BenchmarkFixture, device: Device, form: str) -> None:
     media_type, body = BODIES[form]
-    run(benchmark, lambda: device.ingest(body, media_type), "Bodies stored", form)
+    run(benchmark, lambda: device.ingest(body, media_type), "Bodies: stored", form)

@@ -24,8 +24,8 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 import tsengine
-from benches.figures import OURS, add_figure, describe_subject
-from benches.peers import load, subjects
+from benches.figures import add_figure, describe_subject
+from benches.peers import OURS, load, subjects
 
 TABLE = "Durable commits"
 WRITERS = 64

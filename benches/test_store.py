@@ -1,4 +1,4 @@
-"""The columnar store beside its peers: the workload of one large device, from bulk ingest to recovery.
+"""The columnar store beside its peers: the workload of one large device, from bulk ingest over queries to recovery.
 
 TSENGINE_BENCH_MONTHS sets how many months of a million points it has: 3 unless told, 36 in `make bench-store`. Each subject works in
 a process of its own, reads the same mapped files, and is compared with numpy before anything else is timed.
@@ -7,6 +7,7 @@ a process of its own, reads the same mapped files, and is compared with numpy be
 from __future__ import annotations
 
 import os
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,14 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from benches import child, inputs
-from benches.figures import OURS, add_figure, describe_subject
-from benches.peers import load, subjects
+from benches.figures import add_figure, describe_subject
+from benches.peers import OURS, load, size_bytes, subjects
+from benches.questions import Truth, questions
 from benches.workload import tables
 
 MONTHS = int(os.environ.get("TSENGINE_BENCH_MONTHS", "3"))
 TABLE = f"One device, {MONTHS} M points in {MONTHS} months"
+QUERIES = f"Queries, warm, {MONTHS} M points in {MONTHS} months"
 MB = 1 << 20
 LOG_BYTES = 100 * MB
 LOG_CALL_POINTS = 1_000
@@ -48,17 +51,13 @@ def best_seconds(benchmark: BenchmarkFixture, answer: child.Answer) -> float:
     return benchmark.stats.stats.median if benchmark.stats is not None else answer.values["seconds"]
 
 
-def size_of(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
-
-
 @pytest.mark.parametrize("subject", subjects("STORE"))
 def test_bulk_ingest(benchmark: BenchmarkFixture, module_folder: Path, workload: Path, points: int, subject: str) -> None:
     folder = module_folder / subject
     answer = measure(benchmark, "ingest", subject, folder, workload)
     child.run("check_store", subject, folder, workload, MONTHS)
     add_figure(benchmark, TABLE, "bulk ingest from Arrow, durable at the end", subject, points / answer.values["seconds"], "points/s", 20e6)
-    add_figure(benchmark, TABLE, "bytes a point, whole folder", subject, size_of(folder) / points, "bytes/point", 1.9)
+    add_figure(benchmark, TABLE, "bytes a point, whole folder", subject, size_bytes(folder) / points, "bytes/point", 1.9)
     add_figure(benchmark, TABLE, "memory while ingesting, whole process", subject, answer.peak_bytes / MB, "MB", 356)
 
 
@@ -89,6 +88,22 @@ def test_reopen_after_close(benchmark: BenchmarkFixture, module_folder: Path, po
     add_figure(benchmark, TABLE, "reopen after a clean close, count all", subject, seconds * 1e3, "ms", 50)
 
 
+@pytest.fixture(scope="module")
+def answers(module_folder: Path, workload: Path) -> Path:
+    """What numpy answers."""
+    truth, path = Truth(inputs.load(workload)), module_folder / "answers"
+    path.write_bytes(pickle.dumps({asked.name: getattr(truth, asked.method)(*asked.args) for asked in questions(MONTHS)}))
+    return path
+
+
+@pytest.mark.parametrize("subject", subjects("STORE", "aggregate"))
+def test_questions(benchmark: BenchmarkFixture, module_folder: Path, answers: Path, subject: str) -> None:
+    answer = measure(benchmark, "ask", subject, module_folder / subject, answers, MONTHS)
+    for asked in questions(MONTHS):
+        add_figure(benchmark, QUERIES, asked.name, subject, answer.values["ms"][asked.name], "ms", asked.goal_ms)
+
+
+@pytest.mark.skipif(MONTHS < 2, reason="nothing would be left")
 @pytest.mark.parametrize("subject", subjects("STORE"))
 def test_drop_oldest_month(benchmark: BenchmarkFixture, module_folder: Path, points: int, subject: str) -> None:
     answer = measure(benchmark, "drop_month", subject, module_folder / subject, points - points // MONTHS)

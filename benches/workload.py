@@ -15,8 +15,13 @@ import pyarrow as pa
 VARIABLES = ["temperature", "humidity", "voltage", "vibration", "energy", "lat", "lng", "door", "mode", "state"]
 UNITS = ["C", "%", "V", "mm/s", "Wh", "deg", "deg", "", "", ""]
 UNIT_NAMES = ["C", "%", "V", "mm/s", "Wh", "deg"]
+NUMERIC = [name for name in VARIABLES if name != "mode"]
+"""Numbers, and a boolean: what can be summed."""
+
 MODES = ["off", "standby", "heating", "cooling", "defrost", "alarm"]
 FIRST_YEAR = 2023
+UNTIL_US = 2**52
+"""Later than everything: the end of a question about all of time."""
 JITTER_US = 9_000
 METADATA_SHARE = 0.01
 METADATA = [f'{{"quality":{i % 8},"source":"probe-{i}"}}' for i in range(64)]

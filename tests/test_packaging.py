@@ -33,7 +33,7 @@ def test_wishes_are_those_of_the_project() -> None:
     assert wishes("dev") == set(project["optional-dependencies"]["dev"])
 
 
-@pytest.mark.parametrize("name", ["build", "server", "dev", "bench"])
+@pytest.mark.parametrize("name", ["build", "server", "dev", "bench", "arcticdb"])
 def test_every_pin_has_hashes_and_every_wish_a_pin(name: str) -> None:
     text = (ROOT / "requirements" / f"{name}.txt").read_text()
     blocks = re.split(r"\n(?=[\w.-]+==)", text)[1:] if text.startswith("#") else []

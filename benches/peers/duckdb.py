@@ -10,6 +10,8 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
+from benches.tsbs.sql import SqlTsbs
+
 VALUES = "value DOUBLE, value_bool BOOLEAN, value_text VARCHAR"
 COLUMNS = f'variable VARCHAR, time TIMESTAMPTZ, {VALUES}, unit VARCHAR, "group" BLOB, metadata VARCHAR'
 BETWEEN = "time >= make_timestamptz(?) AND time < make_timestamptz(?)"
@@ -54,6 +56,8 @@ class Base:
 
 
 class Store(Base):
+    """Rows as they come."""
+
     def read(self, variable: str, start_us: int, end_us: int) -> tuple[np.ndarray, np.ndarray]:
         return self._read("variable", variable, start_us, end_us)
 
@@ -71,6 +75,41 @@ class Store(Base):
             self.db.execute(f"INSERT INTO points (variable, time, value) SELECT 'v{written // points % 10}', time, value FROM rows")
             written += points
         return log.stat().st_size, written
+
+
+class SortedStore(Store):
+    """Rows of a table by variable and time: slower to load, fewer row groups to look at."""
+
+    settings = Base.settings + "; rows by variable and time"
+
+    def ingest(self, tables: Iterable[pa.Table]) -> None:
+        for rows in tables:  # noqa: B007 - DuckDB finds it by its name
+            self.db.execute("INSERT INTO points SELECT * FROM rows ORDER BY variable, time")
+        self.db.execute("CHECKPOINT")
+
+    def aggregate(self, variable: str, functions: list[str], every_us: int | None, start_us: int, end_us: int) -> list[Any]:
+        wanted = ", ".join(f"{name}(value)" for name in functions)
+        grouped = f"GROUP BY epoch_us(time) // {every_us} ORDER BY epoch_us(time) // {every_us}" if every_us else ""
+        sql = f"SELECT {wanted} FROM points WHERE variable = ? AND {BETWEEN} {grouped}"
+        return list(self.db.execute(sql, [variable, start_us, end_us]).fetchnumpy().values())
+
+    def totals(self) -> dict[str, float]:
+        total = "coalesce(sum(value), sum(value_bool::INT))"
+        return dict(self.db.execute(f"SELECT variable, {total} FROM points WHERE variable <> 'mode' GROUP BY variable").fetchall())
+
+    def count_above(self, variable: str, bound: float) -> int:
+        row = self.db.execute("SELECT count(*) FROM points WHERE variable = ? AND value > ?", [variable, bound]).fetchone()
+        assert row is not None
+        return row[0]
+
+    def newest(self, limit: int, skip: int) -> list[int]:
+        sql = f"SELECT epoch_us(time), * FROM points ORDER BY time DESC LIMIT {limit} OFFSET {skip}"
+        return [row[0] for row in self.db.execute(sql).fetchall()]
+
+    def last(self) -> dict[str, Any]:
+        columns = ", ".join(f"arg_max({name}, time)" for name in ("value", "value_bool", "value_text"))
+        rows = self.db.execute(f"SELECT variable, {columns} FROM points GROUP BY variable").fetchall()
+        return {name: next(cell for cell in cells if cell is not None) for name, *cells in rows}
 
 
 class Fleet(Base):
@@ -167,7 +206,32 @@ def value_of(row: tuple[Any, ...]) -> Any:
     return next((cell for cell in row[3:6] if cell is not None), None)
 
 
-STORE = {"DuckDB": Store}
+class Tsbs(SqlTsbs, Base):
+    def create(self, shape: Any) -> None:
+        self.folder.mkdir(parents=True)
+        self.open()
+        self.make_tables(shape)
+
+    def open(self, shape: Any = None) -> None:
+        super().open()
+
+    def make_table(self, name: str, fields: list[str]) -> None:
+        columns = ", ".join(f"{field} DOUBLE" for field in fields)
+        self.db.execute(f"CREATE TABLE {name} (id INT, time BIGINT, {columns})")
+
+    def insert(self, name: str, rows: pa.Table) -> None:
+        self.db.execute(f"INSERT INTO {name} SELECT * FROM rows")
+
+    def columns(self, sql: str) -> list[Any]:
+        return list(self.db.execute(sql).fetchnumpy().values())
+
+    def ingest(self, parts: Iterable[tuple[str, pa.Table]]) -> None:
+        super().ingest(parts)
+        self.db.execute("CHECKPOINT")
+
+
+TSBS = {"DuckDB": Tsbs}
+STORE = {"DuckDB": Store, "DuckDB, sorted": SortedStore}
 FLEET = {"DuckDB": Fleet}
 LOG = {"DuckDB": Log}
 REGISTERS = {"DuckDB": Registers}

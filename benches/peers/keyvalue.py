@@ -15,11 +15,13 @@ encode = msgspec.msgpack.encode
 decode = msgspec.msgpack.decode
 
 
+def point_key(variable: str, time: int, seq: int) -> bytes:
+    return variable.encode() + b"\0" + POINT_KEY.pack(time, seq)
+
+
 def point_pairs(points: list[tuple[str, int, float]], seq: int) -> list[tuple[bytes, bytes]]:
     """Return key and value of points whose sequences begin with `seq`."""
-    return [
-        (variable.encode() + b"\0" + POINT_KEY.pack(time, seq + i), VALUE.pack(value)) for i, (variable, time, value) in enumerate(points)
-    ]
+    return [(point_key(variable, time, seq + i), VALUE.pack(value)) for i, (variable, time, value) in enumerate(points)]
 
 
 def register_keys(id: int, row: dict[str, Any]) -> list[bytes]:

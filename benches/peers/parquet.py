@@ -13,6 +13,8 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 
+from benches.workload import UNTIL_US
+
 # Found on one month of the workload: the smallest of fifteen that are not slower to write than pyarrow's own choice.
 OPTIONS: dict[str, Any] = {
     "compression": "zstd",
@@ -95,6 +97,41 @@ class SortedStore(Store):
 
     def arranged(self, table: pa.Table) -> pa.Table:
         return in_order(table, "variable")
+
+    def part(self, variable: str, start_us: int, end_us: int) -> pa.Table:
+        return self.dataset.to_table(columns=["time", "value"], filter=between(start_us, end_us) & (ds.field("variable") == variable))
+
+    def aggregate(self, variable: str, functions: list[str], every_us: int | None, start_us: int, end_us: int) -> list[Any]:
+        names = [("value", {"avg": "mean"}.get(name, name)) for name in functions]
+        table = self.part(variable, start_us, end_us)
+        bucket = pc.divide(table.column("time").cast("int64"), every_us or UNTIL_US)
+        found = table.append_column("bucket", bucket).group_by("bucket").aggregate(names).sort_by("bucket")
+        return [found.column(f"value_{name}") for _, name in names]
+
+    def totals(self) -> dict[str, float]:
+        table = self.dataset.to_table(columns=["variable", "value", "value_bool"], filter=ds.field("variable") != "mode")
+        found = table.group_by("variable").aggregate([("value", "sum"), ("value_bool", "sum")])
+        totals = pc.coalesce(found.column("value_sum"), found.column("value_bool_sum").cast("double"))
+        return dict(zip(found.column("variable").to_pylist(), totals.to_pylist(), strict=True))
+
+    def count_above(self, variable: str, bound: float) -> int:
+        return self.dataset.count_rows(filter=(ds.field("variable") == variable) & (ds.field("value") > bound))
+
+    def newest_file(self) -> pa.Table:
+        return ds.dataset(max(self.folder.iterdir()), format="parquet").to_table()
+
+    def newest(self, limit: int, skip: int) -> list[int]:
+        table = self.newest_file()
+        order = pc.select_k_unstable(table, k=limit + skip, sort_keys=[("time", "descending")])
+        return table.take(order[skip:]).column("time").cast("int64").to_pylist()
+
+    def last(self) -> dict[str, Any]:
+        columns = ("value", "value_bool", "value_text")
+        table = self.newest_file()
+        table = table.set_column(table.column_names.index("value_text"), "value_text", table.column("value_text").cast("string"))
+        found = table.group_by("variable", use_threads=False).aggregate([(name, "last") for name in columns])
+        rows = zip(*(found.column(name).to_pylist() for name in ("variable", *(f"{name}_last" for name in columns))), strict=True)
+        return {name: next(cell for cell in cells if cell is not None) for name, *cells in rows}
 
 
 class Fleet(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -10,6 +11,10 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
+
+from benches.tsbs.iot import FLEETS
+from benches.tsbs.sql import SqlTsbs
+from benches.workload import NUMERIC, VARIABLES
 
 
 class Base:
@@ -101,6 +106,32 @@ class Store(WithTexts):
 
     def read(self, variable: str, start_us: int, end_us: int) -> tuple[np.ndarray, np.ndarray]:
         return self._read("variable = ?", (self.texts[variable], start_us, end_us))
+
+    def prepare(self) -> None:
+        """Pages over all variables need an index, which ingest and size are not charged with."""
+        self.db.execute("CREATE INDEX by_time ON points (time)")
+
+    def aggregate(self, variable: str, functions: list[str], every_us: int | None, start_us: int, end_us: int) -> list[Any]:
+        wanted = ", ".join(f"{name}(value)" for name in functions)
+        grouped = f"GROUP BY time / {every_us} ORDER BY time / {every_us}" if every_us else ""
+        sql = f"SELECT {wanted} FROM points WHERE variable = ? AND time >= ? AND time < ? {grouped}"
+        return list(zip(*self.db.execute(sql, (self.texts[variable], start_us, end_us)).fetchall(), strict=True))
+
+    def totals(self) -> dict[str, float]:
+        sql = "SELECT text, (SELECT sum(value) FROM points WHERE variable = id) FROM texts WHERE text IN (SELECT value FROM json_each(?))"
+        return dict(self.db.execute(sql, (json.dumps(NUMERIC),)).fetchall())
+
+    def count_above(self, variable: str, bound: float) -> int:
+        sql = "SELECT count(*) FROM points WHERE variable = ? AND value > ?"
+        return self.db.execute(sql, (self.texts[variable], bound)).fetchone()[0]
+
+    def newest(self, limit: int, skip: int) -> list[int]:
+        sql = "SELECT time, * FROM points ORDER BY time DESC LIMIT ? OFFSET ?"
+        return [row[0] for row in self.db.execute(sql, (limit, skip)).fetchall()]
+
+    def last(self) -> dict[str, Any]:
+        sql = "SELECT value FROM points WHERE variable = ? ORDER BY time DESC LIMIT 1"
+        return {name: self.db.execute(sql, (self.texts[name],)).fetchone()[0] for name in VARIABLES}
 
     def drop_month(self, start_us: int, end_us: int) -> None:
         self.db.execute("BEGIN")
@@ -208,6 +239,50 @@ def row_of(row: dict[str, Any]) -> tuple[Any, ...]:
     )
 
 
+class Tsbs(SqlTsbs, Base):
+    schema: list[str] = []
+
+    def create(self, shape: Any) -> None:
+        super().create()
+        self.make_tables(shape)
+
+    def open(self, shape: Any = None) -> None:
+        super().open()
+
+    def prepare(self) -> None:
+        """Queries of all hosts at some time need an index, which the ingest is not charged with."""
+        for (name,) in self.db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
+            self.db.execute(f"CREATE INDEX {name}_by_time ON {name} (time)")
+
+    def make_table(self, name: str, fields: list[str]) -> None:
+        columns = ", ".join(f"{field} REAL" for field in fields)
+        self.db.execute(f"CREATE TABLE {name} (id INTEGER, time INTEGER, {columns}, PRIMARY KEY (id, time)) WITHOUT ROWID")
+
+    def insert(self, name: str, rows: pa.Table) -> None:
+        columns = [column.to_pylist() for column in rows.columns]
+        self.insert_many(f"INSERT INTO {name} VALUES ({', '.join('?' * len(columns))})", zip(*columns, strict=True))
+
+    def columns(self, sql: str) -> list[Any]:
+        found = self.db.execute(sql)
+        return list(zip(*found.fetchall(), strict=True)) or [()] * len(found.description)
+
+    def last_rows(self) -> list[Any]:
+        """It looks up the newest row of each host by the key."""
+        step = "SELECT (SELECT min(id) FROM cpu WHERE id > hosts.id) FROM hosts WHERE id IS NOT NULL"
+        newest = "cpu.time = (SELECT max(time) FROM cpu WHERE id = hosts.id)"
+        return self.columns(
+            f"WITH RECURSIVE hosts(id) AS (SELECT min(id) FROM cpu UNION ALL {step}) "
+            f"SELECT cpu.* FROM hosts JOIN cpu ON cpu.id = hosts.id AND {newest} ORDER BY cpu.id"
+        )
+
+    def newest(self, table: str, fleet: str) -> str:
+        return (
+            f"SELECT {table}.*, load_capacity AS capacity FROM tags JOIN {table} ON {table}.id = tags.id AND {table}.time = "
+            f"(SELECT max(time) FROM {table} WHERE id = tags.id) WHERE fleet = {FLEETS.index(fleet)}"
+        )
+
+
+TSBS = {"SQLite": Tsbs}
 STORE = {"SQLite": Store}
 FLEET = {"SQLite": Fleet}
 LOG = {"SQLite": Log}

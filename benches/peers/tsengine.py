@@ -11,8 +11,11 @@ import pyarrow as pa
 
 import tsengine
 import tsengine.arrow  # a program that writes Arrow has it; its import is no part of an ingest
+from benches.tsbs.ours import Tsbs
+from benches.workload import NUMERIC
 
 SERIAL = "bench"
+WIDTHS = {None: None, 60_000_000: "1m", 3_600_000_000: "1h", 86_400_000_000: "1d"}
 
 
 class Base:
@@ -45,6 +48,23 @@ class Store(Base):
 
     def read(self, variable: str, start_us: int, end_us: int) -> tuple[np.ndarray, np.ndarray]:
         return self.device.read(variable, start_us, end_us - 1)
+
+    def aggregate(self, variable: str, functions: list[str], every_us: int | None, start_us: int, end_us: int) -> list[Any]:
+        table = self.device.aggregate(variable, functions, WIDTHS[every_us], start_us, end_us - 1)
+        return [table.column(name) for name in functions]
+
+    def totals(self) -> dict[str, float]:
+        table = self.device.aggregate(NUMERIC, ["sum"])
+        return dict(zip(table.column("variable").to_pylist(), table.column("sum").to_pylist(), strict=True))
+
+    def count_above(self, variable: str, bound: float) -> int:
+        return self.device.count(variable, where={"gt": bound})
+
+    def newest(self, limit: int, skip: int) -> list[Any]:
+        return [point.time for point in self.device.points(limit=limit, skip=skip)]
+
+    def last(self) -> dict[str, Any]:
+        return {point.variable: point.value for point in self.device.last()}
 
     def drop_month(self, start_us: int, end_us: int) -> None:
         self.device.delete_chunk(f"{start_us // 1_000_000}_{(end_us - 1) // 1_000_000}")
@@ -157,6 +177,7 @@ class Registers(Base):
         return self.device.delete(start=start_us, end=end_us - 1)
 
 
+TSBS = {"tsengine": Tsbs}
 STORE = {"tsengine": Store}
 FLEET = {"tsengine": Fleet}
 LOG = {"tsengine": Log, "tsengine, arrays": ArrayLog}
