@@ -18,6 +18,7 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
+from tsengine.arguments import listed
 from tsengine.core import batch
 from tsengine.device import Device
 from tsengine.engine.engine import Engine
@@ -247,7 +248,7 @@ class AsyncDevice:
 
     async def append_many(self, points: Iterable[Point | dict[str, Any]]) -> int:
         """As Device.append_many."""
-        points = points if isinstance(points, list) else list(points)
+        points = points if isinstance(points, list) else listed(points, "points")
         return await self.write(self.device.record_of_points(points)) if points else 0
 
     async def append_columns(self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None) -> int:

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
@@ -40,7 +40,7 @@ from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.store.unfinished import refuse_missing_log, refuse_unfinished
-from tsengine.types import DeviceInfo
+from tsengine.types import DeviceInfo, check_text
 
 if TYPE_CHECKING:
     from tsengine.care.check import Report
@@ -68,6 +68,22 @@ def telling_storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(error.errno, f"could not open the store: {error.strerror}", error.filename or str(path)) from error
+
+
+def to_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder.
+
+    Raises:
+        InputError: it is none, or none that LMDB can open: not UTF-8, or with a null character.
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise InputError(f"the path of a folder must be text or a pathlib.Path, not {path!r}") from None
+    check_text(text, "the path of a folder")
+    if not text or "\0" in text:
+        raise InputError(f"the path of a folder must not be empty or hold a null character: {text!r}")
+    return Path(text)
 
 
 class Engine(Writes):
@@ -100,14 +116,14 @@ class Engine(Writes):
     ) -> None:
         if durability not in ("sync", "os", "memory"):
             raise InputError(f"durability must be 'sync', 'os' or 'memory', not {durability!r}")
-        if memory_mb < 1:
-            raise InputError(f"memory_mb must be at least 1, not {memory_mb}")
-        if compaction_mb_per_s is not None and not compaction_mb_per_s > 0:
-            raise InputError(f"compaction_mb_per_s must be above 0, or None for no limit, not {compaction_mb_per_s}")
-        if not clock_trust_s >= 0:
-            raise InputError(f"clock_trust_s must be at least 0, not {clock_trust_s}")
+        if not isinstance(memory_mb, int) or memory_mb < 1:
+            raise InputError(f"memory_mb must be a whole number, at least 1, not {memory_mb!r}")
+        if compaction_mb_per_s is not None and not (isinstance(compaction_mb_per_s, int | float) and compaction_mb_per_s > 0):
+            raise InputError(f"compaction_mb_per_s must be a number above 0, or None for no limit, not {compaction_mb_per_s!r}")
+        if not (isinstance(clock_trust_s, int | float) and clock_trust_s >= 0):
+            raise InputError(f"clock_trust_s must be a number, at least 0, not {clock_trust_s!r}")
         super().__init__()
-        self.path = Path(path)
+        self.path = to_path(path)
         self.durability = durability
         self.clock = clock or SystemClock()
         make_folder(self.path)
@@ -351,7 +367,7 @@ class Engine(Writes):
         self.check_open()
         from tsengine.care.backup import write_backup  # with shutil
 
-        write_backup(self, Path(path), progress)
+        write_backup(self, to_path(path), progress)
 
     def check(self, progress: Progress | None = None) -> Report:
         """Verify every checksum, the manifest against the files, secondary keys against rows; change nothing.
@@ -390,10 +406,14 @@ class Engine(Writes):
                 logger(__name__).warning("closing without sealing: %s", error)
 
     def __enter__(self) -> Engine:
+        self.check_open()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an open store cannot be pickled or copied; open it where it is needed, in one process at a time")
 
     def device_of(self, info: DeviceInfo) -> Device:
         from tsengine.device import Device
