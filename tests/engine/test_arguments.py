@@ -195,3 +195,26 @@ def test_an_open_store_is_not_copied_and_its_errors_travel_whole(db: Engine, col
     closed.close()
     with pytest.raises(ClosedError), closed:
         pass
+
+
+def test_a_process_that_is_forked_off_leaves_the_store_alone(tmp_path: Path) -> None:
+    """What it wrote was acknowledged, and written over by the parent."""
+    with tsengine.open(tmp_path / "data") as db:
+        device = db.create_device("device")
+        device.append("a", 1)
+        child = os.fork()
+        if child == 0:
+            refused = 0
+            for use in (device.count, lambda: device.append("a", 2), db.sync, lambda: db.backup(tmp_path / "copy")):
+                try:
+                    use()
+                except ClosedError as error:
+                    refused += "the process that forked" in str(error)
+            db.close()
+            os._exit(refused)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 4
+        device.append("a", 3)
+        with pytest.raises(tsengine.BusyError):
+            tsengine.open(tmp_path / "data")
+    with tsengine.open(tmp_path / "data") as db:
+        assert [point.value for point in db.devices()[0].points()] == [3, 1]

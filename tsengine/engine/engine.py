@@ -20,6 +20,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
 
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
@@ -129,12 +130,14 @@ class Engine(Writes):
         make_folder(self.path)
         self.beside = threading.Lock()  # of files that lie beside the stores and belong to what they hold: a backup takes one moment
         self._is_closed = False
+        self._is_parents = False
         self._infos: dict[int, DeviceInfo | None] = {}
         self._infos_lock = threading.Lock()
         self._workers: list[Worker] = []
         self._delivered_seq = 0  # of the log, in this life
         with telling_storage_errors(self.path), ExitStack() as opened:  # what was opened is closed again if something after it fails
-            opened.callback(LockFile(self.path / "lock").close)
+            self._lock_file = LockFile(self.path / "lock")
+            opened.callback(self._lock_file.close)
             refuse_unfinished(self.path)
             self._reserve = Reserve(self.path / "reserve")
             self.catalog = Catalog(self.path / "catalog")
@@ -170,6 +173,7 @@ class Engine(Writes):
             self._flusher = worker("registers", self.registers.flush, FLUSH_INTERVAL_S)
             self._workers = [self._maintenance, self._compactor, self._flusher]
             self._opened = opened.pop_all()
+        _engines.add(self)
         if self.columnar.view.frozen:
             self._maintenance.wake()
 
@@ -466,6 +470,25 @@ class Engine(Writes):
         finally:
             self.columnar.maintenance.release()
 
+    def _leave_to_parent(self) -> None:
+        """Close the store for a process that was forked off: it has no threads of ours, and would write over what the parent writes."""
+        if not self._is_closed:
+            self._is_closed = self._is_parents = True
+            self._lock_file.close()
+
     def check_open(self) -> None:
+        if self._is_closed and self._is_parents:
+            raise ClosedError(f"the store {self.path} is open in the process that forked this one, and can be used there alone")
         if self._is_closed:
             raise ClosedError(f"the store {self.path} is closed; open it again with tsengine.open")
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for engine in _engines:
+        engine._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)
