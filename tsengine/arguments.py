@@ -27,7 +27,8 @@ def unmasked(cells: Any, argument: str) -> np.ndarray:
 def to_times(time: Any) -> np.ndarray:
     """Return int64 microseconds of an array of times."""
     has_zone = str(getattr(time, "dtype", "")).startswith("datetime64[") and not isinstance(time, np.ndarray)
-    times = np.asarray(time, dtype="datetime64[us]") if has_zone else unmasked(time, "time")  # pandas would make objects of times with a zone
+    # pandas would make objects of times with a zone
+    times = np.asarray(time, dtype="datetime64[us]") if has_zone else unmasked(time, "time")
     if times.ndim != 1:
         raise InputError(f"time must have one dimension, not shape {times.shape}")
     if times.dtype.kind == "M":
