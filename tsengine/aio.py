@@ -18,10 +18,11 @@ from importlib import import_module
 from queue import SimpleQueue
 from typing import Any
 
+from tsengine.arguments import listed
 from tsengine.core import batch
 from tsengine.device import Device
 from tsengine.engine.engine import Engine
-from tsengine.errors import BusyError, TsengineError
+from tsengine.errors import BusyError, ClosedError, TsengineError
 from tsengine.ingest.bodies import JSON_TYPE, is_arrow
 from tsengine.limits import BULK_POINTS
 from tsengine.types import DeviceInfo, Point
@@ -58,6 +59,7 @@ class AsyncEngine:
         self._short_reader: threading.Thread | None = None
         self._found: deque[tuple[Callable[[Any], None], Any]] = deque()  # what short reads gave, and who wants it
         self._is_delivering = False
+        self._is_closing = False
         self._queued_bytes = 0  # of records that wait for room
         self._room: asyncio.Task[None] | None = None
         self._held: dict[int, asyncio.Future[None]] = {}  # devices whose lock a thread holds, and who waits for it
@@ -80,6 +82,8 @@ class AsyncEngine:
         Raises:
             as Engine.stage; `done` is not called.
         """
+        if self._is_closing:  # nobody would be told any more
+            raise ClosedError(f"the store {self.engine.path} is closed; open it again with tsengine.aio.open")
         seq = self.engine.stage_now(number, record)
         if not seq:
             return False
@@ -210,7 +214,8 @@ class AsyncEngine:
         return [AsyncDevice(self, device) for device in await self.run(self.engine.devices, **conditions)]
 
     async def close(self) -> None:
-        """Wait for writes on their way, then close the engine."""
+        """Wait for writes on their way, then close the engine; writes that come from now on are refused."""
+        self._is_closing = True
         if self._waiting:
             self._all_done = self._loop.create_future()
             await self._all_done
@@ -247,7 +252,7 @@ class AsyncDevice:
 
     async def append_many(self, points: Iterable[Point | dict[str, Any]]) -> int:
         """As Device.append_many."""
-        points = points if isinstance(points, list) else list(points)
+        points = points if isinstance(points, list) else listed(points, "points")
         return await self.write(self.device.record_of_points(points)) if points else 0
 
     async def append_columns(self, variable: str, time: Any, value: Any, *, unit: str | None = None, group: str | None = None) -> int:

@@ -11,17 +11,33 @@ from tsengine.core.ingest.table import Column, Table
 from tsengine.errors import InputError
 from tsengine.limits import LOAD_ROWS
 from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER
+from tsengine.types import check_text
+
+COARSE_UNITS = ("Y", "M", "W", "D", "h", "m", "s", "ms")
+"""Units of numpy's times whose 64 bits reach farther than microseconds do."""
+
+
+def unmasked(cells: Any, argument: str) -> np.ndarray:
+    """Return an array; numpy would give what lies behind a mask as if it were meant."""
+    if isinstance(cells, np.ma.MaskedArray) and np.ma.is_masked(cells):
+        raise InputError(f"{argument} has masked cells; leave them out, or fill them")
+    return np.asarray(cells)
 
 
 def to_times(time: Any) -> np.ndarray:
     """Return int64 microseconds of an array of times."""
     has_zone = str(getattr(time, "dtype", "")).startswith("datetime64[") and not isinstance(time, np.ndarray)
-    times = np.asarray(time, dtype="datetime64[us]" if has_zone else None)  # pandas would make objects of times with a zone
+    # pandas would make objects of times with a zone
+    times = np.asarray(time, dtype="datetime64[us]") if has_zone else unmasked(time, "time")
     if times.ndim != 1:
         raise InputError(f"time must have one dimension, not shape {times.shape}")
     if times.dtype.kind == "M":
         if np.isnat(times).any():
             raise InputError(f"time is NaT at index {int(np.isnat(times).argmax())}")
+        if np.datetime_data(times.dtype)[0] in COARSE_UNITS:  # larger than microseconds can tell, and they would wrap
+            years = times.astype("datetime64[Y]").view(np.int64) + 1970
+            if ((years < 1) | (years > 9999)).any():
+                raise InputError(f"time at index {int(((years < 1) | (years > 9999)).argmax())} is outside the years 1 to 9999")
         return np.ascontiguousarray(times.astype("datetime64[us]").view(np.int64))
     if times.dtype.kind in "iu" and times.dtype.itemsize <= 8 and times.dtype != np.uint64:
         return np.ascontiguousarray(times, dtype=np.int64)
@@ -54,7 +70,7 @@ def constant(field: str, text: str) -> Column:
 
 def to_values(value: Any) -> np.ndarray:
     """Return values as a contiguous array of float64, int64, bool, or text."""
-    values = np.asarray(value)
+    values = unmasked(value, "value")
     if values.ndim != 1:
         raise InputError(f"value must have one dimension, not shape {values.shape}")
     if values.dtype.kind == "f":
@@ -88,9 +104,17 @@ def to_texts(names: str | Iterable[str], argument: str) -> tuple[str, ...]:
     except TypeError:
         raise InputError(f"{argument} must be text or a list of it, not {names!r}") from None
     for name in found:
-        if not isinstance(name, str):
-            raise InputError(f"{argument} must be text, not {name!r}")
+        check_text(name, argument)
     return found
+
+
+def listed(items: Iterable[Any], argument: str) -> list[Any]:
+    try:
+        return list(items)
+    except TypeError:
+        if hasattr(type(items), "__iter__"):
+            raise  # it is the caller's own
+        raise InputError(f"{argument} must be a list, not {items!r}") from None
 
 
 COUNT_MAX = 2**62

@@ -12,7 +12,7 @@ from typing import Any, get_args
 
 import msgspec
 
-from tsengine.errors import CorruptionError, StorageError
+from tsengine.errors import CorruptionError, InputError, StorageError
 from tsengine.types import DeviceInfo, Parameter, Token
 
 RECORD_POINTS = 1
@@ -117,8 +117,19 @@ _decoder = msgspec.msgpack.Decoder(AnyCommand)
 
 
 def encode(command: Command) -> bytes:
-    """Return the log record of a command."""
-    return bytes((RECORD_COMMAND,)) + _encoder.encode(command)
+    """Return the log record of a command.
+
+    Raises:
+        InputError: a field holds what its type does not allow. It is read back here: a log with a record that cannot be read
+            could not be opened again.
+    """
+    try:
+        record = _encoder.encode(command)
+        _decoder.decode(record)
+    except (msgspec.ValidationError, TypeError, ValueError, OverflowError, RecursionError) as error:
+        problem = str(error).replace("`$[1].", "`").replace("`$[1]", "`field 1")
+        raise InputError(f"a value cannot be stored: {problem}") from None
+    return bytes((RECORD_COMMAND,)) + record
 
 
 def decode(record: bytes) -> AnyCommand:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, Literal
 
 from tsengine import commands, ids
-from tsengine.arguments import column_tables, to_count
+from tsengine.arguments import column_tables, listed, to_count
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
 from tsengine.core.ingest.rows import record_of
@@ -18,7 +18,7 @@ from tsengine.limits import LOAD_ROWS
 from tsengine.query.reader import ColumnarReader, Reader, RegisterReader
 from tsengine.reads import DeviceReads, Names, Time
 from tsengine.store.period import chunk_bounds, chunk_id, kept_from, parse_chunk_id
-from tsengine.types import Chunk, DeviceInfo, Filter, Order, Point, Value, to_datetime
+from tsengine.types import Chunk, DeviceInfo, Filter, Order, Point, Value, check_text, to_datetime
 
 if TYPE_CHECKING:
     from tsengine.engine.engine import Engine
@@ -106,7 +106,7 @@ class Device(DeviceReads):
         Durability: with `sync`, on disk and readable on return (as the store's durability says).
         Cost: about 0.2 µs a point, and one sync that waiting writers share.
         """
-        points = points if isinstance(points, list) else list(points)
+        points = points if isinstance(points, list) else listed(points, "points")
         if not points:
             return 0
         return self.write(self.record_of_points(points), sync=sync)
@@ -150,6 +150,9 @@ class Device(DeviceReads):
         Raises:
             InputError: not well-formed, or an item, row or line is not acceptable (`index`); else as `append_many`.
         """
+        if not isinstance(body, bytes | bytearray | memoryview):
+            raise InputError(f"body must be bytes, not {type(body).__name__}")
+        check_text(content_type, "content_type")
         record = self.record_of_body(body, content_type)
         return self.write(record, sync=sync) if record else 0
 
@@ -219,6 +222,7 @@ class Device(DeviceReads):
         Durability: on disk on return. Space comes back at once where segments hold nothing else, else by compaction.
         """
         self._check_type("immutable", "chunks are of immutable devices")
+        check_text(id, "the id of a chunk")
         number = parse_chunk_id(id, self._info.chunk_period)
         self._engine.settle(self.number)
         start_us, end_us = chunk_bounds(number, self._info.chunk_period)
@@ -243,6 +247,7 @@ class Device(DeviceReads):
             NotFoundError: there is none. InputError: the device is immutable.
         """
         self._check_type("mutable", "You cannot get single points of an immutable device")
+        check_text(id, "the id of a register")
         self._engine.settle(self.number)
         found = ids.parse_point_id(id)
         row = self._engine.registers.get(self.number, found[1]) if found and found[0] == self.number else None
@@ -260,7 +265,7 @@ class Device(DeviceReads):
         Durability: on disk and readable on return.
         """
         self._check_type("mutable", "You cannot edit data on immutable device")
-        edits = [self._edit_of(item, i) for i, item in enumerate(items)]
+        edits = [self._edit_of(item, i) for i, item in enumerate(listed(items, "items"))]
         if not edits:
             return 0
         with self._engine.locked_state(self.number):

@@ -3,6 +3,8 @@
 Every message says what happened, where, and what the caller can do. Attributes carry the parts for programs.
 """
 
+from typing import Any
+
 
 class TsengineError(Exception):
     """The root of every error that tsengine raises on purpose."""
@@ -63,3 +65,11 @@ class CorruptionError(TsengineError):
         self.offset = offset
         self.expected = expected
         self.found = found
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Go to another process whole: by default only the text would, as what is damaged."""
+        return _corruption, (self.what, self.file, self.offset, self.expected, self.found)
+
+
+def _corruption(what: str, file: str, offset: int, expected: str, found: str) -> CorruptionError:
+    return CorruptionError(what, file=file, offset=offset, expected=expected, found=found)

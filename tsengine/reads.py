@@ -14,7 +14,7 @@ from tsengine.arguments import to_count, to_texts
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError
 from tsengine.query.reader import KIND_INTEGER, KIND_NUMBER, NUMERIC_KINDS, Aggregate, Reader
-from tsengine.types import Filter, Order, Point
+from tsengine.types import Filter, Order, Point, check_text
 from tsengine.where import parse_where
 
 if TYPE_CHECKING:
@@ -71,6 +71,7 @@ class DeviceReads(ABC):
             conditions: see Conditions.
         Cost: decodes the blocks that overlap the bounds.
         """
+        check_text(variable, "variable")
         return self._reader.read(self._filter(variable, start, end, **conditions))
 
     def points(
@@ -181,7 +182,7 @@ class DeviceReads(ABC):
         """
         from tsengine.arrow_out import aggregate_table
 
-        functions = (functions,) if isinstance(functions, str) else tuple(functions)
+        functions = to_texts(functions, "functions")
         found = self.aggregate_arrays(
             variable, functions, every, start, end, tz=tz, fill=fill, where=where, groups=groups, units=units, booleans=booleans
         )
@@ -203,7 +204,7 @@ class DeviceReads(ABC):
         booleans: bool = True,
     ) -> dict[str, Aggregate]:
         """Return what `aggregate` does, as numpy arrays: an Aggregate for each variable that has a bucket. Does not import pyarrow."""
-        functions = (functions,) if isinstance(functions, str) else tuple(functions)
+        functions = to_texts(functions, "functions")
         filter = self._filter(variable, start, end, where=where, groups=groups, units=units)
         kinds = NUMERIC_KINDS if booleans else (KIND_NUMBER, KIND_INTEGER)
         return self._reader.aggregate(filter, functions, every, tz, fill, kinds)

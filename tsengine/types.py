@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import msgspec
 
 from tsengine.core.calendar import to_datetime as to_datetime
+from tsengine.errors import InputError
 from tsengine.where import Where
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -17,6 +18,17 @@ DeviceNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 Order = Literal["asc", "desc"]
 DeviceType = Literal["immutable", "mutable"]
 Period = Literal["day", "week", "month", "quarter"]
+
+
+def check_text(text: object, field: str) -> None:
+    """Raise InputError unless this is Unicode text."""
+    if not isinstance(text, str):
+        raise InputError(f"{field} must be text, not {text!r}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise InputError(f"{field} must be Unicode text, without surrogates, not {text!r}") from None
 
 
 class Location(NamedTuple):

@@ -287,6 +287,9 @@ cdef int64_t time_of(object time, int64_t now_us, uint32_t i) except? -1:
         raise invalid(i, f"time {time!r} is not ISO 8601, like 2026-11-21T08:30:00Z")
     if type(time).__module__ == "numpy" and hasattr(time, "astype"):      # numpy.datetime64 or a numpy integer
         if time.dtype.kind == "M":
+            year = int(time.astype("datetime64[Y]").astype("int64")) + 1970       # larger units wrap round in microseconds
+            if year != INT64_MIN + 1970 and not 1 <= year <= 9999:
+                raise invalid(i, f"time {time} is outside the years 1 to 9999")
             time = time.astype("datetime64[us]").astype("int64")
             if time == INT64_MIN:
                 raise invalid(i, "time is NaT")

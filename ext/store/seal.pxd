@@ -1,6 +1,6 @@
 """A frozen memtable to segments, one a month."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from tsengine.core.codec.strings cimport StringTable
 from tsengine.core.store.memtable cimport Memtable, MemtableSeries
@@ -32,10 +32,17 @@ cdef struct Run:
     int64_t end
 
 
+cdef struct Head:
+    int64_t time                    # of the next point of a run: here, where comparisons find it
+    uint64_t sequence
+    Run* run
+
+
 cdef class RunHeap:
     """The points of a series that took some late ones, in order: a heap of its blocks by their next point."""
 
     cdef Run* runs
+    cdef Head* heads                # the heap
     cdef uint16_t* order            # of all runs, two bytes a point
     cdef int64_t count
 

@@ -6,7 +6,7 @@ its blocks, each of which is put in order by an index of two bytes a point. Poin
 months at a time, so that open files and buffers stay few whatever times a device sends.
 """
 
-from libc.stdint cimport INT64_MAX, INT64_MIN, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, INT64_MIN, UINT64_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc, qsort
 
 from cpython.exc cimport PyErr_NoMemory
@@ -95,21 +95,27 @@ cdef int compare_cells(const void* left, const void* right) noexcept nogil:
     return (a.sequence > b.sequence) - (a.sequence < b.sequence)
 
 
-cdef inline bint comes_first(const Run* a, const Run* b) noexcept nogil:
-    """Whether the next point of run a comes before that of run b; an empty run comes last."""
-    cdef int64_t i, j
-    if a.at == a.end or b.at == b.end:
-        return a.at != a.end
-    i = a.order[a.at]
-    j = b.order[b.at]
-    if a.columns.time[i] != b.columns.time[j]:
-        return a.columns.time[i] < b.columns.time[j]
-    return a.columns.sequence[i] < b.columns.sequence[j]
+cdef inline bint comes_first(const Head* a, const Head* b) noexcept nogil:
+    """Whether the next point of run a comes before that of run b."""
+    return a.time < b.time or (a.time == b.time and a.sequence < b.sequence)
+
+
+cdef inline void step_to(Head* head, int64_t at) noexcept nogil:
+    """Make a point the next one of a run; behind the last one the run comes after all others."""
+    cdef Run* run = head.run
+    run.at = at
+    if at < run.end:
+        head.time = run.columns.time[run.order[at]]
+        head.sequence = run.columns.sequence[run.order[at]]
+    else:
+        head.time = INT64_MAX
+        head.sequence = UINT64_MAX
 
 
 cdef class RunHeap:
     def __dealloc__(self):
         free(self.runs)
+        free(self.heads)
         free(self.order)
 
     @staticmethod
@@ -122,8 +128,9 @@ cdef class RunHeap:
             blocks += 1
             block = block.next
         heap.runs = <Run*> malloc(blocks * sizeof(Run))
+        heap.heads = <Head*> malloc(blocks * sizeof(Head))
         heap.order = <uint16_t*> malloc(series.count * sizeof(uint16_t))
-        if heap.runs == NULL or heap.order == NULL:
+        if heap.runs == NULL or heap.heads == NULL or heap.order == NULL:
             PyErr_NoMemory()
         with nogil:
             heap.fill(series, start, end)
@@ -154,8 +161,9 @@ cdef class RunHeap:
                     run = &self.runs[self.count]
                     run.columns = &block.columns
                     run.order = order
-                    run.at = 0
                     run.end = count
+                    self.heads[self.count].run = run
+                    step_to(&self.heads[self.count], 0)
                     self.count += 1
                     order += count
             block = block.next
@@ -163,40 +171,44 @@ cdef class RunHeap:
             self.sink(i)
 
     cdef void sink(self, int64_t at) noexcept nogil:
-        """Let the run at this place of the heap go down to where it belongs."""
-        cdef int64_t child
-        cdef Run moved = self.runs[at]
-        while True:
-            child = 2 * at + 1
-            if child >= self.count:
-                break
-            if child + 1 < self.count and comes_first(&self.runs[child + 1], &self.runs[child]):
+        """Let the head at this place of the heap go down to where it belongs.
+
+        First to the bottom, then up: who has just given a point mostly belongs near the bottom, and this takes half the comparisons.
+        """
+        cdef Head moved = self.heads[at]
+        cdef int64_t top = at, child = 2 * at + 1
+        while child < self.count:
+            if child + 1 < self.count and comes_first(&self.heads[child + 1], &self.heads[child]):
                 child += 1
-            if not comes_first(&self.runs[child], &moved):
-                break
-            self.runs[at] = self.runs[child]
+            self.heads[at] = self.heads[child]
             at = child
-        self.runs[at] = moved
+            child = 2 * at + 1
+        while at > top and comes_first(&moved, &self.heads[(at - 1) // 2]):
+            self.heads[at] = self.heads[(at - 1) // 2]
+            at = (at - 1) // 2
+        self.heads[at] = moved
 
     cdef bint take(self, PointBuffer into, int64_t points) except -1 nogil:
         """Append the next points until the buffer holds so many; return whether there are more."""
-        cdef Run* top = self.runs
+        cdef Head* top = self.heads
+        cdef Run* run
         cdef int64_t first, second
         while into.count < points:
-            if self.count == 0 or top.at == top.end:
+            if self.count == 0 or top.run.at == top.run.end:
                 return False
+            run = top.run
             second = 1
-            if self.count > 2 and comes_first(&self.runs[2], &self.runs[1]):
+            if self.count > 2 and comes_first(&self.heads[2], &self.heads[1]):
                 second = 2
             # As many neighbours of the top block as come before every other block: mostly all of them.
-            first = top.order[top.at]
+            first = run.order[run.at]
             while True:
-                top.at += 1
-                if top.at == top.end or top.order[top.at] != top.order[top.at - 1] + 1:
+                step_to(top, run.at + 1)
+                if run.at == run.end or run.order[run.at] != run.order[run.at - 1] + 1:
                     break
-                if self.count > 1 and comes_first(&self.runs[second], top):
+                if self.count > 1 and comes_first(&self.heads[second], top):
                     break
-            into.append(top.columns, first, top.order[top.at - 1] + 1 - first, None)
+            into.append(run.columns, first, run.order[run.at - 1] + 1 - first, None)
             self.sink(0)
         return True
 

@@ -14,7 +14,7 @@ import pytest
 import tsengine.aio
 from tsengine import Device, Point
 from tsengine.aio import AsyncEngine
-from tsengine.errors import InputError
+from tsengine.errors import ClosedError, InputError
 from tsengine.limits import BULK_POINTS
 
 BODY = b'[{"variable":"a","value":1}]'
@@ -156,3 +156,30 @@ def test_writes_beside_bulk_loads_of_the_same_device_lose_nothing(tmp_path: Path
         assert len({point.id for point in device.points("a", limit=None)}) == written
 
     with_engine(tmp_path, work)
+
+
+def test_writers_that_go_on_while_the_store_closes_are_told(tmp_path: Path) -> None:
+    """They once waited for ever."""
+
+    async def run() -> None:
+        db = await tsengine.aio.open(tmp_path / "data", durability="os")
+        device = await db.create_device("device")
+        written = 0
+
+        async def write() -> None:
+            nonlocal written
+            while True:
+                await device.append("a", 1)
+                written += 1
+
+        writers = [asyncio.ensure_future(write()) for _ in range(50)]
+        while written < 500:
+            await asyncio.sleep(0)
+        await db.close()
+        async with asyncio.timeout(30):
+            ended = await asyncio.gather(*writers, return_exceptions=True)
+        assert {type(error) for error in ended} == {ClosedError}
+        with tsengine.open(tmp_path / "data") as again:
+            assert again.devices()[0].count() == written
+
+    asyncio.run(run())

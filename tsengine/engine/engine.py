@@ -19,7 +19,8 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
+from weakref import WeakSet
 
 from tsengine import commands
 from tsengine.clock import ManualClock, SystemClock
@@ -40,7 +41,7 @@ from tsengine.store.registers import Registers
 from tsengine.store.reserve import Reserve
 from tsengine.store.retention import TrustedClock, drop_expired
 from tsengine.store.unfinished import refuse_missing_log, refuse_unfinished
-from tsengine.types import DeviceInfo
+from tsengine.types import DeviceInfo, check_text
 
 if TYPE_CHECKING:
     from tsengine.care.check import Report
@@ -68,6 +69,22 @@ def telling_storage_errors(path: Path) -> Iterator[None]:
         raise
     except OSError as error:
         raise StorageError(error.errno, f"could not open the store: {error.strerror}", error.filename or str(path)) from error
+
+
+def to_path(path: str | os.PathLike[str]) -> Path:
+    """Return the path of a folder.
+
+    Raises:
+        InputError: it is none, or none that LMDB can open: not UTF-8, or with a null character.
+    """
+    try:
+        text = os.fspath(path)
+    except TypeError:
+        raise InputError(f"the path of a folder must be text or a pathlib.Path, not {path!r}") from None
+    check_text(text, "the path of a folder")
+    if not text or "\0" in text:
+        raise InputError(f"the path of a folder must not be empty or hold a null character: {text!r}")
+    return Path(text)
 
 
 class Engine(Writes):
@@ -100,25 +117,27 @@ class Engine(Writes):
     ) -> None:
         if durability not in ("sync", "os", "memory"):
             raise InputError(f"durability must be 'sync', 'os' or 'memory', not {durability!r}")
-        if memory_mb < 1:
-            raise InputError(f"memory_mb must be at least 1, not {memory_mb}")
-        if compaction_mb_per_s is not None and not compaction_mb_per_s > 0:
-            raise InputError(f"compaction_mb_per_s must be above 0, or None for no limit, not {compaction_mb_per_s}")
-        if not clock_trust_s >= 0:
-            raise InputError(f"clock_trust_s must be at least 0, not {clock_trust_s}")
+        if not isinstance(memory_mb, int) or memory_mb < 1:
+            raise InputError(f"memory_mb must be a whole number, at least 1, not {memory_mb!r}")
+        if compaction_mb_per_s is not None and not (isinstance(compaction_mb_per_s, int | float) and compaction_mb_per_s > 0):
+            raise InputError(f"compaction_mb_per_s must be a number above 0, or None for no limit, not {compaction_mb_per_s!r}")
+        if not (isinstance(clock_trust_s, int | float) and clock_trust_s >= 0):
+            raise InputError(f"clock_trust_s must be a number, at least 0, not {clock_trust_s!r}")
         super().__init__()
-        self.path = Path(path)
+        self.path = to_path(path)
         self.durability = durability
         self.clock = clock or SystemClock()
         make_folder(self.path)
         self.beside = threading.Lock()  # of files that lie beside the stores and belong to what they hold: a backup takes one moment
         self._is_closed = False
+        self._is_parents = False
         self._infos: dict[int, DeviceInfo | None] = {}
         self._infos_lock = threading.Lock()
         self._workers: list[Worker] = []
         self._delivered_seq = 0  # of the log, in this life
         with telling_storage_errors(self.path), ExitStack() as opened:  # what was opened is closed again if something after it fails
-            opened.callback(LockFile(self.path / "lock").close)
+            self._lock_file = LockFile(self.path / "lock")
+            opened.callback(self._lock_file.close)
             refuse_unfinished(self.path)
             self._reserve = Reserve(self.path / "reserve")
             self.catalog = Catalog(self.path / "catalog")
@@ -154,6 +173,7 @@ class Engine(Writes):
             self._flusher = worker("registers", self.registers.flush, FLUSH_INTERVAL_S)
             self._workers = [self._maintenance, self._compactor, self._flusher]
             self._opened = opened.pop_all()
+        _engines.add(self)
         if self.columnar.view.frozen:
             self._maintenance.wake()
 
@@ -351,7 +371,7 @@ class Engine(Writes):
         self.check_open()
         from tsengine.care.backup import write_backup  # with shutil
 
-        write_backup(self, Path(path), progress)
+        write_backup(self, to_path(path), progress)
 
     def check(self, progress: Progress | None = None) -> Report:
         """Verify every checksum, the manifest against the files, secondary keys against rows; change nothing.
@@ -390,10 +410,14 @@ class Engine(Writes):
                 logger(__name__).warning("closing without sealing: %s", error)
 
     def __enter__(self) -> Engine:
+        self.check_open()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError("an open store cannot be pickled or copied; open it where it is needed, in one process at a time")
 
     def device_of(self, info: DeviceInfo) -> Device:
         from tsengine.device import Device
@@ -446,6 +470,25 @@ class Engine(Writes):
         finally:
             self.columnar.maintenance.release()
 
+    def _leave_to_parent(self) -> None:
+        """Close the store for a process that was forked off: it has no threads of ours, and would write over what the parent writes."""
+        if not self._is_closed:
+            self._is_closed = self._is_parents = True
+            self._lock_file.close()
+
     def check_open(self) -> None:
+        if self._is_closed and self._is_parents:
+            raise ClosedError(f"the store {self.path} is open in the process that forked this one, and can be used there alone")
         if self._is_closed:
             raise ClosedError(f"the store {self.path} is closed; open it again with tsengine.open")
+
+
+_engines: WeakSet[Engine] = WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for engine in _engines:
+        engine._leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_leave_all_to_parent)

@@ -24,7 +24,7 @@ from tsengine.limits import (
     TOPIC_BYTES,
 )
 from tsengine.store.catalog import Catalog
-from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Message, Parameter, Period, Tag, Token
+from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Message, Parameter, Period, Tag, Token, check_text
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -92,6 +92,8 @@ class Fleet(ABC):
             NotFoundError: no such device. InputError: the topic is empty, too long, or has a wildcard.
         """
         check_topic(topic)
+        if not isinstance(payload, bytes | bytearray | memoryview):
+            check_text(payload, "payload, if it is not bytes,")
         data = payload.encode() if isinstance(payload, str) else bytes(payload)
         self.tell(Message(self.device(device_id).info.number, topic, data))
 
@@ -150,7 +152,7 @@ class Fleet(ABC):
                 description=description,
                 created_us=now_us,
                 updated_us=now_us,
-                extra=extra or {},
+                extra=to_extra(extra),
             )
             self._check_info(info)
             self.command(commands.PutDevice(info))
@@ -163,6 +165,7 @@ class Fleet(ABC):
             NotFoundError: there is none.
         """
         self.check_open()
+        check_text(id_or_serial, "the id or serial of a device")
         info = self.catalog.by_id(id_or_serial) or self.catalog.by_serial(id_or_serial)
         if info is None:
             raise NotFoundError(f"no device has the id or serial {id_or_serial!r}")
@@ -201,6 +204,9 @@ class Fleet(ABC):
             order: a field of DeviceInfo, with a leading "-" for descending.
         """
         self.check_open()
+        for field, text in (("name", name), ("serial", serial)):
+            if text is not None:
+                check_text(text, field)
         found = self.catalog.devices(
             name=name,
             type=type,
@@ -229,7 +235,7 @@ class Fleet(ABC):
             if "tags" in changes:
                 changes["tags"] = to_tags(changes["tags"])
             if "extra" in changes:
-                changes["extra"] = {**info.extra, **(changes["extra"] or {})}
+                changes["extra"] = {**info.extra, **to_extra(changes["extra"])}
             changed = msgspec.structs.replace(info, **changes, updated_us=self.clock.now_us())
             self._check_info(changed)
             self.command(commands.PutDevice(changed))
@@ -371,7 +377,16 @@ class Fleet(ABC):
                 raise InputError(f"{field} must be a whole number or None, not {value!r}")
         if len(info.tags) > TAGS_PER_DEVICE:
             raise InputError(f"a device has at most {TAGS_PER_DEVICE} tags, not {len(info.tags)}")
+        for tag in info.tags:
+            check_text(tag.key, "the key of a tag")
+            check_text(tag.value, "the value of a tag")
+        if info.description is not None:
+            check_text(info.description, "description")
+        for field in ("active", "visible"):
+            if type(getattr(info, field)) is not bool:
+                raise InputError(f"{field} must be True or False, not {getattr(info, field)!r}")
         if info.serial is not None:
+            check_text(info.serial, "serial")
             owner = self.catalog.by_serial(info.serial)
             if owner is not None and owner.number not in (info.number, instead_of):
                 raise InputError(f"the serial {info.serial!r} belongs to the device {owner.id}")
@@ -385,12 +400,21 @@ def check_type(type: object) -> None:
 def check_name(name: object, field: str) -> None:
     if not isinstance(name, str) or not NAME_CHARS_MIN <= len(name) <= NAME_CHARS_MAX:
         raise InputError(f"{field} must be text of {NAME_CHARS_MIN} to {NAME_CHARS_MAX} characters, not {name!r}")
+    check_text(name, field)
 
 
 def check_topic(topic: str) -> None:
     """Raise InputError unless this is a topic that can be published to."""
+    check_text(topic, "topic")
     if not topic or any(letter in topic for letter in "+#\0") or len(topic.encode("utf-8", "surrogatepass")) > TOPIC_BYTES:
         raise InputError(f"a topic must have 1 to {TOPIC_BYTES} bytes and none of + and #, not {topic[:100]!r}")
+
+
+def to_extra(extra: object) -> dict[str, Any]:
+    """Return the extra values of a device that a caller gave."""
+    if extra is not None and not isinstance(extra, dict):
+        raise InputError(f"extra must be a dict or None, not {extra!r}")
+    return extra or {}
 
 
 def to_tags(tags: Tags) -> tuple[Tag, ...]:

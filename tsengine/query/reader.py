@@ -176,6 +176,7 @@ class ColumnarReader(Reader):
         self._now_us = now_us
 
     def snapshot(self, filter: Filter) -> Snapshot:
+        refuse_ids(filter)
         return self._store.snapshot(self.info.number)
 
     def bounds(self, filter: Filter) -> tuple[int, int]:
@@ -187,7 +188,6 @@ class ColumnarReader(Reader):
         return sorted({name for name, scan in self.scans(Filter(), 0) if scan.has_points()})
 
     def points(self, filter: Filter, order: Order, limit: int | None, skip: int = 0) -> list[Point]:
-        refuse_ids(filter)
         reverse = order == "desc"
         start_us, end_us = self.bounds(filter)
         snapshot = self.snapshot(filter)
@@ -213,7 +213,6 @@ class ColumnarReader(Reader):
         return found
 
     def count(self, filter: Filter) -> int:
-        refuse_ids(filter)
         return sum(scan.count() for _, scan in self.scans(filter, 0))
 
     def ends(self, filter: Filter, *, oldest: bool, by: Literal["time", "insert"]) -> list[Point]:
