@@ -9,6 +9,9 @@
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tsengine stores little-endian words and needs a little-endian CPU"
 #endif
+#if UINTPTR_MAX < UINT64_MAX
+#error "tsengine maps whole files and needs a 64-bit system"
+#endif
 
 #define KERNEL_BLOCK 1024  /* BLOCK_POINTS of limits.pxd: the room of every array that a kernel writes */
 #define KERNEL_DECIMAL_MAX 15  /* largest decimal exponent; the proof in decimal_quotient needs 10^k < 2^53 / 3 */
