@@ -49,7 +49,11 @@ static inline uint32_t crc32c_advance(const uint32_t table[4][256], uint32_t crc
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
+#ifdef __clang__
+TARGET_PUSH("crc32") /* a feature of its own there */
+#else
 TARGET_PUSH("sse4.2")
+#endif
 #define CRC32C_STEP(crc, data) __builtin_ia32_crc32di(crc, crc32c_word(data))
 
 static inline uint32_t crc32c_streams(uint32_t crc, const uint8_t *data, size_t stretch, const uint32_t table[4][256]) {

@@ -23,6 +23,13 @@ typedef uint64_t word64 __attribute__((aligned(1), may_alias));
 /* Eight integers of 32 bits side by side, at any address. */
 typedef uint32_t eight_words __attribute__((vector_size(32), aligned(4), may_alias));
 
+/* Eight of the words of two vectors, by their places: 0 to 7 in the first, 8 to 15 in the second. */
+#ifdef __clang__
+#define EIGHT_WORDS_OF(first, second, ...) __builtin_shufflevector(first, second, __VA_ARGS__)
+#else
+#define EIGHT_WORDS_OF(first, second, ...) __builtin_shuffle(first, second, (eight_words){__VA_ARGS__})
+#endif
+
 typedef struct {
     const char *name;
     int64_t (*pack)(const int64_t *values, int32_t n, int64_t base, int32_t width, uint8_t *out);
