@@ -24,7 +24,7 @@ SANITIZERS = LD_PRELOAD="$$(for name in libasan.so libubsan.so libstdc++.so; do 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate $(addprefix bench-,$(PARTS)) bench-quick bench-full bench-publish bench-tables bench-peers wheel pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate $(addprefix bench-,$(PARTS)) bench-quick bench-full bench-publish bench-tables bench-peers wheels pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -136,8 +136,13 @@ bench-tables: build ## write the tables of docs/benchmarks.json into docs/benchm
 
 bench-peers: $(PEERS) ## install the peers of the benchmarks into .venv
 
-wheel: $(INSTALLED) ## build a wheel into dist/
-	$(BIN)/python -m pip wheel -q --no-build-isolation --no-deps --no-index -w dist .
+# Everything is compiled anew, from the unpacked source archive, with what pip finds; other machines' wheels are cibuildwheel's (pyproject.toml).
+wheels: build ## build the source archive and this machine's wheel into dist/, install that into empty environments and try it (5 minutes)
+	rm -rf dist tsengine.egg-info
+	$(BIN)/python setup.py -q sdist
+	$(BIN)/python -m pip wheel -q --disable-pip-version-check --no-deps -w dist dist/tsengine-*.tar.gz
+	TSENGINE_DIST=dist $(PYTEST) -s tests/packaging
+	@ls -l dist
 
 pin: ## compile requirements/*.txt anew from *.in, newest versions (needs uv: pip install uv)
 	@command -v uv >/dev/null || { echo 'make: uv is missing: pip install uv'; exit 1; }

@@ -12,13 +12,20 @@ a changed setting never meets an old object, and going from one kind to the othe
 """
 
 import os
+import sys
 import zlib
 from pathlib import Path
 
 import Cython
 from Cython.Build import cythonize
 from setuptools import Extension, setup
+from setuptools.command.build import build
 from setuptools.command.build_ext import build_ext
+
+if sys.byteorder != "little" or sys.maxsize < 2**63 - 1:
+    sys.exit("tsengine needs a 64-bit little-endian machine: it maps whole files, and reads little-endian numbers where they lie in them")
+if os.name != "posix":
+    sys.exit("tsengine runs on Linux and macOS; on Windows use it in WSL")
 
 CHECKED = os.environ.get("TSENGINE_CHECKED") == "1"
 FUZZED = os.environ.get("TSENGINE_FUZZED") == "1"
@@ -65,9 +72,28 @@ KEY = zlib.crc32(repr((Cython.__version__, sorted(DIRECTIVES.items()), COMPILE_A
 BUILD = Path("build", f"{KIND}-{KEY:08x}")
 JOBS = os.cpu_count() or 1
 
+# Compiled in the tree, where tests need it; of no use to who installs the package.
+FOR_TESTS = {"tsengine.core.os.faulty"}
+
+
+class BuildPackage(build):
+    """Take out of the folder of the package what the sources have no longer, so that no wheel holds it."""
+
+    def run(self) -> None:
+        compiled = set(self.get_finalized_command("build_ext").get_outputs())
+        for path in Path(self.build_lib).rglob("*"):
+            if path.is_file() and path.as_posix() not in compiled:
+                path.unlink()
+        super().run()
+
 
 class BuildExtensions(build_ext):
     """Translate what changed, in one process per CPU, before the C compiler starts; note which kind was put into the tree."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if not self.inplace:
+            self.extensions = [extension for extension in self.extensions if extension.name not in FOR_TESTS]
 
     def run(self) -> None:
         translated = cythonize(
@@ -102,8 +128,10 @@ def extension(source: Path) -> Extension:
 
 
 if __name__ == "__main__":
+    if not Path("tsengine", "core").exists():  # a source archive holds no links
+        Path("tsengine", "core").symlink_to("../ext")
     setup(
         ext_modules=[extension(source) for source in sorted(Path("ext").rglob("*.pyx"))] if COMPILE else [],
-        cmdclass={"build_ext": BuildExtensions},
+        cmdclass={"build": BuildPackage, "build_ext": BuildExtensions},
         options={"build": {"build_base": BUILD.as_posix()}, "build_ext": {"parallel": JOBS}},
     )

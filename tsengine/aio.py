@@ -27,6 +27,8 @@ from tsengine.ingest.bodies import JSON_TYPE, is_arrow
 from tsengine.limits import BULK_POINTS
 from tsengine.types import DeviceInfo, Point
 
+__all__ = ["AsyncDevice", "AsyncEngine", "open"]
+
 READ_THREADS = 4
 """Threads for reads and changes that may block: a few, so that one long scan does not hold up short ones."""
 
@@ -235,7 +237,7 @@ class AsyncEngine:
 
     def __getattr__(self, name: str) -> Any:
         """Every other method of Engine, awaitable."""
-        return awaitable(self, getattr(self.engine, name), name)
+        return _awaitable(self, getattr(self.engine, name), name)
 
 
 class AsyncDevice:
@@ -284,7 +286,7 @@ class AsyncDevice:
 
     def __getattr__(self, name: str) -> Any:
         """Every other method of Device, awaitable."""
-        return awaitable(self._engine, getattr(self.device, name), name)
+        return _awaitable(self._engine, getattr(self.device, name), name)
 
 
 def _end(future: asyncio.Future[None], error: TsengineError | None) -> None:
@@ -297,7 +299,7 @@ def _end(future: asyncio.Future[None], error: TsengineError | None) -> None:
         future.set_exception(error)
 
 
-def awaitable(engine: AsyncEngine, method: Any, name: str) -> Any:
+def _awaitable(engine: AsyncEngine, method: Any, name: str) -> Any:
     """Return a method that runs in the engine's pool; anything that is no public method is not there."""
     if name.startswith("_") or not callable(method):
         raise AttributeError(name)

@@ -60,10 +60,12 @@ class Device(DeviceReads):
 
     @property
     def name(self) -> str:
+        """The name when this object was made."""
         return self._info.name
 
     @property
     def type(self) -> Literal["immutable", "mutable"]:
+        """Whether points are only appended, or edited and deleted one by one, too."""
         return self._info.type
 
     @property

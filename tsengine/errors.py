@@ -5,6 +5,18 @@ Every message says what happened, where, and what the caller can do. Attributes 
 
 from typing import Any
 
+__all__ = [
+    "BusyError",
+    "ClosedError",
+    "CorruptionError",
+    "InputError",
+    "LimitError",
+    "NotFoundError",
+    "StorageError",
+    "StorageFullError",
+    "TsengineError",
+]
+
 
 class TsengineError(Exception):
     """The root of every error that tsengine raises on purpose."""

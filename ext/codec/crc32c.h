@@ -9,9 +9,15 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#if defined(__ARM_FEATURE_CRC32)
+#if defined(__ARM_FEATURE_CRC32) || (defined(__aarch64__) && defined(__linux__) && !defined(__clang__))
+#define CRC32C_ARM 1
 #include <arm_acle.h>
 #endif
+#if defined(CRC32C_ARM) && !defined(__ARM_FEATURE_CRC32)
+#include <sys/auxv.h>
+#endif
+
+#include "target.h"
 
 #define CRC32C_LONG 4096 /* bytes of each of three streams; two sizes, so that middling inputs gain as well */
 #define CRC32C_SHORT 256
@@ -43,8 +49,11 @@ static inline uint32_t crc32c_advance(const uint32_t table[4][256], uint32_t crc
 }
 
 #if defined(__x86_64__) && defined(__GNUC__)
-#pragma GCC push_options
-#pragma GCC target("sse4.2")
+#ifdef __clang__
+TARGET_PUSH("crc32") /* a feature of its own there */
+#else
+TARGET_PUSH("sse4.2")
+#endif
 #define CRC32C_STEP(crc, data) __builtin_ia32_crc32di(crc, crc32c_word(data))
 
 static inline uint32_t crc32c_streams(uint32_t crc, const uint8_t *data, size_t stretch, const uint32_t table[4][256]) {
@@ -70,9 +79,15 @@ static uint32_t crc32c_fast(uint32_t crc, const uint8_t *data, size_t size) {
 }
 
 #undef CRC32C_STEP
-#pragma GCC pop_options
+TARGET_POP
 #define CRC32C_HAS_FAST __builtin_cpu_supports("sse4.2")
-#elif defined(__ARM_FEATURE_CRC32)
+#elif defined(CRC32C_ARM)
+#ifdef __ARM_FEATURE_CRC32
+#define CRC32C_HAS_FAST 1 /* as on every Mac */
+#else /* an option of the first ARMv8 */
+#define CRC32C_HAS_FAST (getauxval(AT_HWCAP) & HWCAP_CRC32)
+TARGET_PUSH("+crc")
+#endif
 static uint32_t crc32c_fast(uint32_t crc, const uint8_t *data, size_t size) {
     for (; size >= 8; data += 8, size -= 8)
         crc = __crc32cd(crc, crc32c_word(data));
@@ -80,7 +95,9 @@ static uint32_t crc32c_fast(uint32_t crc, const uint8_t *data, size_t size) {
         crc = __crc32cb(crc, *data);
     return crc;
 }
-#define CRC32C_HAS_FAST 1
+#ifndef __ARM_FEATURE_CRC32
+TARGET_POP
+#endif
 #else
 #define crc32c_fast crc32c_plain
 #define CRC32C_HAS_FAST 0

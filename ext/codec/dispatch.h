@@ -8,6 +8,7 @@
 #define TSENGINE_CODEC_DISPATCH_H
 
 #include "table.h"
+#include "target.h"
 
 #include <stdlib.h>
 
@@ -27,8 +28,7 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define KERNEL_HAS_AVX2 1
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,bmi,bmi2,lzcnt,popcnt")
+TARGET_PUSH("avx2,fma,bmi,bmi2,lzcnt,popcnt")
 #define KERNEL(name) name##_avx2
 #define KERNEL_NAME "avx2"
 #define KERNEL_FMA 1
@@ -38,7 +38,7 @@
 #undef KERNEL_NAME
 #undef KERNEL_FMA
 #undef KERNEL_WORDS
-#pragma GCC pop_options
+TARGET_POP
 #endif
 
 /* The fastest kernels that this CPU can run; TSENGINE_CPU=baseline asks for the plain ones. */

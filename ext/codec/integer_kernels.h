@@ -170,17 +170,15 @@ static void KERNEL(prefix)(int64_t *values, int32_t n, int64_t start) {
  * nothing but that addition waits for the eight before. */
 static void KERNEL(prefix_words)(uint32_t *words, int32_t n, uint32_t step) {
     const eight_words zero = {0}, steps = {step, step, step, step, step, step, step, step};
-    const eight_words one_back = {8, 0, 1, 2, 8, 4, 5, 6}, two_back = {8, 8, 0, 1, 8, 8, 4, 5};
-    const eight_words fourth = {8, 8, 8, 8, 3, 3, 3, 3}, last = {7, 7, 7, 7, 7, 7, 7, 7};
     eight_words before = zero;
     words[0] = 0 - step;
     for (int32_t i = 0; i < n; i += 8) {
         eight_words sums = *(eight_words *)(words + i) + steps;
-        sums += __builtin_shuffle(sums, zero, one_back);
-        sums += __builtin_shuffle(sums, zero, two_back);
-        sums += __builtin_shuffle(sums, zero, fourth);
+        sums += EIGHT_WORDS_OF(sums, zero, 8, 0, 1, 2, 8, 4, 5, 6);
+        sums += EIGHT_WORDS_OF(sums, zero, 8, 8, 0, 1, 8, 8, 4, 5);
+        sums += EIGHT_WORDS_OF(sums, zero, 8, 8, 8, 8, 3, 3, 3, 3);
         *(eight_words *)(words + i) = sums + before;
-        before += __builtin_shuffle(sums, last);
+        before += EIGHT_WORDS_OF(sums, sums, 7, 7, 7, 7, 7, 7, 7, 7);
     }
 }
 #else

@@ -9,6 +9,9 @@
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
 #error "tsengine stores little-endian words and needs a little-endian CPU"
 #endif
+#if UINTPTR_MAX < UINT64_MAX
+#error "tsengine maps whole files and needs a 64-bit system"
+#endif
 
 #define KERNEL_BLOCK 1024  /* BLOCK_POINTS of limits.pxd: the room of every array that a kernel writes */
 #define KERNEL_DECIMAL_MAX 15  /* largest decimal exponent; the proof in decimal_quotient needs 10^k < 2^53 / 3 */
@@ -19,6 +22,13 @@ typedef uint64_t word64 __attribute__((aligned(1), may_alias));
 
 /* Eight integers of 32 bits side by side, at any address. */
 typedef uint32_t eight_words __attribute__((vector_size(32), aligned(4), may_alias));
+
+/* Eight of the words of two vectors, by their places: 0 to 7 in the first, 8 to 15 in the second. */
+#ifdef __clang__
+#define EIGHT_WORDS_OF(first, second, ...) __builtin_shufflevector(first, second, __VA_ARGS__)
+#else
+#define EIGHT_WORDS_OF(first, second, ...) __builtin_shuffle(first, second, (eight_words){__VA_ARGS__})
+#endif
 
 typedef struct {
     const char *name;

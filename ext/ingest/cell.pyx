@@ -6,10 +6,10 @@ What arrives here has passed msgspec, so its grammar is right; every step is che
 from libc.stdint cimport int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memchr, memcmp, memcpy
 
-cdef extern from "<endian.h>" nogil:
-    uint64_t be64toh(uint64_t value)
-    uint32_t be32toh(uint32_t value)
-    uint16_t be16toh(uint16_t value)
+cdef extern from * nogil:         # words of big-endian data; our machines are little-endian
+    uint64_t __builtin_bswap64(uint64_t value)
+    uint32_t __builtin_bswap32(uint32_t value)
+    uint16_t __builtin_bswap16(uint16_t value)
 
 from tsengine.core.ingest.decimal cimport DECIMAL_FOUND, DECIMAL_NONE, decimal_parse
 
@@ -164,13 +164,13 @@ cdef inline uint64_t big(const char* data, int size) noexcept nogil:
     cdef uint16_t two
     if size == 8:
         memcpy(&eight, data, 8)
-        return be64toh(eight)
+        return __builtin_bswap64(eight)
     if size == 4:
         memcpy(&four, data, 4)
-        return be32toh(four)
+        return __builtin_bswap32(four)
     if size == 2:
         memcpy(&two, data, 2)
-        return be16toh(two)
+        return __builtin_bswap16(two)
     return <uint8_t> data[0]
 
 

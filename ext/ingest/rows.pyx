@@ -7,9 +7,9 @@ from libc.math cimport NAN, isnan
 from libc.stdint cimport UINT32_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-cdef extern from "<endian.h>" nogil:
-    uint64_t be64toh(uint64_t value)
-    uint32_t be32toh(uint32_t value)
+cdef extern from * nogil:         # words of big-endian data; our machines are little-endian
+    uint64_t __builtin_bswap64(uint64_t value)
+    uint32_t __builtin_bswap32(uint32_t value)
 
 from tsengine.core.batch cimport (
     COLUMN_GROUP,
@@ -106,8 +106,8 @@ cdef inline void unpack_group(const uint8_t* packed, GroupCell* out) noexcept no
     cdef uint32_t low
     memcpy(&high, packed, 8)
     memcpy(&low, packed + 8, 4)
-    out.high = be64toh(high)
-    out.low = be32toh(low)
+    out.high = __builtin_bswap64(high)
+    out.low = __builtin_bswap32(low)
     out.form = GROUP_HEX
 
 

@@ -10,6 +10,7 @@ cdef extern from "<pthread.h>" nogil:
         pass
     ctypedef struct pthread_cond_t:
         pass
+    ctypedef unsigned long pthread_t            # a pointer on macOS; only ever compared
 
 
 cdef enum State:
@@ -60,7 +61,7 @@ cdef class Wal:
     cdef Group groups[2]                    # one is staged into, the other is being written
     cdef int staging                        # index of the former
     cdef bint is_committing                 # a leader is at work
-    cdef unsigned long leader               # its thread
+    cdef pthread_t leader                   # its thread
     cdef int64_t group_number               # of the group being staged; its parity picks `done`
     cdef int64_t staged_seq                 # last one promised
     cdef int64_t taken_seq                  # last one that a leader took

@@ -34,22 +34,19 @@ from tsengine.core.log.recovery cimport Recovery
 from tsengine.errors import BusyError, ClosedError, InputError, LimitError, StorageError, StorageFullError
 
 cdef extern from "<pthread.h>" nogil:
-    ctypedef struct pthread_condattr_t:
-        pass
     int pthread_mutex_init(pthread_mutex_t *mutex, const void *attributes)
     int pthread_mutex_destroy(pthread_mutex_t *mutex)
     int pthread_mutex_lock(pthread_mutex_t *mutex)
     int pthread_mutex_unlock(pthread_mutex_t *mutex)
-    int pthread_condattr_init(pthread_condattr_t *attributes)
-    int pthread_condattr_destroy(pthread_condattr_t *attributes)
-    int pthread_condattr_setclock(pthread_condattr_t *attributes, int clock)
-    int pthread_cond_init(pthread_cond_t *cond, const pthread_condattr_t *attributes)
     int pthread_cond_destroy(pthread_cond_t *cond)
     int pthread_cond_signal(pthread_cond_t *cond)
     int pthread_cond_broadcast(pthread_cond_t *cond)
     int pthread_cond_wait(pthread_cond_t *cond, pthread_mutex_t *mutex)
-    int pthread_cond_timedwait(pthread_cond_t *cond, pthread_mutex_t *mutex, const timespec *until)
-    unsigned long pthread_self()
+    pthread_t pthread_self()
+
+cdef extern from "os/platform.h" nogil:
+    int platform_condition_init(pthread_cond_t *cond)
+    int platform_condition_sleep(pthread_cond_t *cond, pthread_mutex_t *mutex, int64_t wait_ns)
 
 cdef enum:
     WAL_FILE_BYTES = 64 << 20       # a file is left when the next frame would pass this; only a larger frame makes it longer
@@ -75,7 +72,6 @@ cdef class Generation:
 cdef class Wal:
     def __init__(self, folder, *, str durability="sync", int64_t file_bytes=WAL_FILE_BYTES, int64_t queue_bytes=QUEUE_BYTES_MAX,
                  int64_t queue_wait_ms=QUEUE_WAIT_MS):
-        cdef pthread_condattr_t attributes
         cdef int i
         if durability not in DURABILITIES:
             raise InputError(f"durability must be one of {', '.join(DURABILITIES)}, not {durability!r}")
@@ -96,13 +92,10 @@ cdef class Wal:
             Py_INCREF(records)
             self.groups[i].records = <PyObject *> records
         pthread_mutex_init(&self.mutex, NULL)
-        pthread_condattr_init(&attributes)
-        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        pthread_cond_init(&self.done[0], &attributes)
-        pthread_cond_init(&self.done[1], &attributes)
-        pthread_cond_init(&self.nudged, &attributes)
-        pthread_cond_init(&self.room, &attributes)
-        pthread_condattr_destroy(&attributes)
+        platform_condition_init(&self.done[0])
+        platform_condition_init(&self.done[1])
+        platform_condition_init(&self.nudged)
+        platform_condition_init(&self.room)
         self.has_locks = True
 
     def __dealloc__(self):
@@ -455,11 +448,7 @@ cdef class Wal:
 
     cdef int sleep(self, pthread_cond_t *cond, int64_t until_ns) noexcept nogil:
         # Under the mutex; True when a slice passed, or the time came, without news.
-        cdef timespec until
-        until_ns = min(until_ns, now_ns() + SLICE_NS)
-        until.tv_sec = until_ns // 1_000_000_000
-        until.tv_nsec = until_ns % 1_000_000_000
-        return pthread_cond_timedwait(cond, &self.mutex, &until) != 0
+        return platform_condition_sleep(cond, &self.mutex, max(<int64_t> 0, min(until_ns - now_ns(), <int64_t> SLICE_NS))) != 0
 
     def nudge(self):
         if self.state != STATE_OPEN:

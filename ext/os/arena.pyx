@@ -20,7 +20,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
 
 cdef enum:
-    PAGE_BYTES = 4096
+    PAGE_BYTES = 65536                  # whole pages of every system: 4 KiB on x86-64, up to 64 KiB on arm64
     SLAB_BYTES_FIRST = 4096             # an idle store should cost next to nothing
     SLAB_BYTES_MAX = 2097152            # a huge page; larger only for what does not fit
 

@@ -20,6 +20,13 @@ def write_at(fd: int, data: bytes | bytearray | memoryview, offset: int, path: P
     """Write all of `data`. Durability: none until `sync_file`."""
 
 def truncate_file(fd: int, size_bytes: int, path: Path) -> None: ...
+def allocate_file(fd: int, offset: int, size_bytes: int, path: Path) -> None:
+    """Make the file at least `offset + size_bytes` long, with space on the disk for every byte of it, as posix_fallocate does.
+
+    Raises:
+        StorageFullError, StorageError: there is not so much space.
+    """
+
 def sync_file(fd: int, path: Path) -> None:
     """Make content and size durable (fsync). After an error the content of the file is unknown; never call it again."""
 

@@ -24,12 +24,15 @@ cdef extern from "<unistd.h>" nogil:
     ssize_t c_pread "pread"(int fd, void *data, size_t size, int64_t offset) noexcept
     ssize_t c_pwrite "pwrite"(int fd, const void *data, size_t size, int64_t offset) noexcept
     int c_ftruncate "ftruncate"(int fd, int64_t size) noexcept
-    int c_fdatasync "fdatasync"(int fd) noexcept
-    int c_fsync "fsync"(int fd) noexcept
     int c_unlink "unlink"(const char *path) noexcept
 
 cdef extern from "<stdio.h>" nogil:
     int c_rename "rename"(const char *old, const char *new) noexcept
+
+cdef extern from "os/platform.h" nogil:
+    int platform_sync(int fd) noexcept
+    int platform_sync_data(int fd) noexcept
+    int platform_allocate(int fd, int64_t offset, int64_t size_bytes) noexcept
 
 cdef enum:
     FILE_MODE = 0o600
@@ -60,11 +63,11 @@ cdef int call_ftruncate(int fd, int64_t size_bytes) noexcept nogil:
 
 
 cdef int call_fdatasync(int fd) noexcept nogil:
-    return c_fdatasync(fd)
+    return platform_sync_data(fd)
 
 
 cdef int call_fsync(int fd) noexcept nogil:
-    return c_fsync(fd)
+    return platform_sync(fd)
 
 
 cdef int call_rename(const char *old, const char *new) noexcept nogil:
@@ -240,6 +243,15 @@ def sync_file(int fd, path):
         status = file_sync(fd)
     if status < 0:
         raise storage_error(-status, "sync", path)
+
+
+def allocate_file(int fd, int64_t offset, int64_t size_bytes, path):
+    cdef int error = EINTR
+    with nogil:
+        while error == EINTR:
+            error = platform_allocate(fd, offset, size_bytes)
+    if error:
+        raise storage_error(error, f"take {size_bytes} bytes", path)
 
 
 def sync_folder(path):

@@ -4,6 +4,8 @@
 
 #include "reduce.h"
 
+#include "codec/target.h"
+
 #include <stdlib.h>
 
 #define REDUCE(name) reduce_##name##_baseline
@@ -12,12 +14,11 @@
 
 #if defined(__x86_64__) && defined(__GNUC__)
 #define REDUCE_HAS_AVX2 1
-#pragma GCC push_options
-#pragma GCC target("avx2")
+TARGET_PUSH("avx2")
 #define REDUCE(name) reduce_##name##_avx2
 #include "reduce_kernels.h"
 #undef REDUCE
-#pragma GCC pop_options
+TARGET_POP
 #endif
 
 /* TSENGINE_CPU=baseline asks for the plain ones, as for the codecs. */

@@ -77,9 +77,11 @@ class Fleet(ABC):
         self._watchers = (*self._watchers, watcher)
 
     def remove_watcher(self, watcher: Watcher) -> None:
+        """Tell it nothing more; of no effect if it was not added."""
         self._watchers = tuple(known for known in self._watchers if known != watcher)
 
     def tell(self, news: commands.Command | Message) -> None:
+        """Call every watcher, on this thread."""
         for watcher in self._watchers:
             watcher(news)
 

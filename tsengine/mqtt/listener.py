@@ -9,6 +9,7 @@ import asyncio
 import logging
 import socket
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -37,6 +38,10 @@ BACKLOG = 1024
 """Connections that may wait to be accepted: a fleet comes back all at once after a restart."""
 IDLE_S, PROBE_S, PROBES = 300, 30, 4
 """TCP's own look for peers that are gone: after how long, how often, how many."""
+if sys.platform == "darwin":
+    TCP_IDLE = socket.TCP_KEEPALIVE
+else:
+    TCP_IDLE = socket.TCP_KEEPIDLE
 
 _encode = msgspec.json.Encoder().encode
 
@@ -271,7 +276,7 @@ def set_keep_alive(peer: socket.socket) -> None:
     try:
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         peer.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, IDLE_S)
+        peer.setsockopt(socket.IPPROTO_TCP, TCP_IDLE, IDLE_S)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, PROBE_S)
         peer.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, PROBES)
     except OSError:  # the peer has gone already

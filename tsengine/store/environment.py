@@ -25,7 +25,7 @@ from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 import lmdb
 import msgspec
 
-from tsengine.core.os.file import sync_folder
+from tsengine.core.os.file import allocate_file, sync_file, sync_folder
 from tsengine.core.os.lmdb_pages import require_pages
 from tsengine.errors import BusyError, ClosedError, CorruptionError, InputError, StorageError, StorageFullError, TsengineError
 
@@ -134,9 +134,11 @@ class Environment:
         try:
             fd = os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
-                os.posix_fallocate(fd, 0, _LOCK_HEADER_BYTES + max_readers * _LOCK_SLOT_BYTES)
+                allocate_file(fd, 0, _LOCK_HEADER_BYTES + max_readers * _LOCK_SLOT_BYTES, file)
             finally:
                 os.close(fd)
+        except StorageError:
+            raise
         except OSError as error:
             raise _os_error(f"cannot make the lock file {file}", error) from error
 
@@ -283,7 +285,7 @@ class Environment:
         try:
             # Not compact=True: py-lmdb 3.0.0 dies in it (SIGSEGV in mdb_env_cwalk) on duplicates that fill more than a page.
             self.read(lambda txn: self._env.copyfd(fd, compact=False))
-            os.fsync(fd)
+            sync_file(fd, file)
             sync_folder(target)
         except BaseException as error:
             with suppress(OSError):  # a disk that fails altogether; the error that came first is told
@@ -375,7 +377,7 @@ class Environment:
             return False
         try:
             size_bytes = os.fstat(fd).st_size
-            os.posix_fallocate(fd, size_bytes, _PROBE_BYTES)
+            allocate_file(fd, size_bytes, _PROBE_BYTES, self.file)
             os.ftruncate(fd, size_bytes)
         except OSError as error:
             return error.errno in _FULL

@@ -12,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from tsengine.core.os.file import sync_folder
+from tsengine.core.os.file import allocate_file, sync_folder
 from tsengine.errors import StorageFullError
 from tsengine.notices import logger
 
@@ -94,7 +94,7 @@ class Reserve:
                     return False
                 fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                 try:
-                    os.posix_fallocate(fd, 0, RESERVE_BYTES)
+                    allocate_file(fd, 0, RESERVE_BYTES, self._path)
                 finally:
                     os.close(fd)
                 self.is_given_up = False
