@@ -1,6 +1,8 @@
 """Where the command line starts; says what is missing when the packages that it needs are not installed."""
 
+import signal
 import sys
+from typing import NoReturn
 
 
 def main() -> None:
@@ -12,7 +14,15 @@ def main() -> None:
         sys.exit(1)
     from tsengine.cli.app import app
 
+    # A command that is told to end leaves as it does for Ctrl-C: half files and folders of its own are removed on the way out.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, leave)
     app(prog_name="tsengine")
+
+
+def leave(number: int, _: object) -> NoReturn:
+    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
