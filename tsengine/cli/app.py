@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from tsengine import __version__
-from tsengine.cli import bench, care, device, query, serve, token, transfer
+from tsengine.cli import bench, care, demo, device, query, serve, token, transfer
 from tsengine.errors import BusyError, CorruptionError, LimitError, NotFoundError, StorageFullError, TsengineError
 
 HINTS: tuple[tuple[type[Exception], str], ...] = (
@@ -91,3 +91,4 @@ app.command("check", epilog=care.CHECK_EXAMPLE)(care.check)
 app.command("compact", epilog=care.COMPACT_EXAMPLE)(care.compact)
 app.command("backup", epilog=care.BACKUP_EXAMPLE)(care.backup)
 app.command("bench", epilog=bench.EXAMPLE)(bench.bench)
+app.command("demo", epilog=demo.EXAMPLE)(demo.demo)

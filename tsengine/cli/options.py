@@ -73,6 +73,11 @@ def find_store(data: Path) -> None:
         raise error
 
 
+def is_new_folder(folder: Path) -> bool:
+    """Whether a folder is not there or empty, so that whoever makes a store in it may remove it again."""
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+
+
 def parse_count(text: str, option: str) -> int | None:
     """Return a whole number, or None for the word none."""
     if text.lower() == "none":

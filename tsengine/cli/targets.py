@@ -18,6 +18,7 @@ from urllib.parse import urlencode, urlsplit
 import msgspec
 
 import tsengine
+from tsengine.cli.options import is_new_folder
 from tsengine.core.calendar import to_datetime
 from tsengine.errors import InputError, NotFoundError, TsengineError
 from tsengine.log import Durability
@@ -90,7 +91,7 @@ class StoreTarget:
         self.durability: str | None = durability
         self._folder = folder
         self._had_folder = folder.is_dir() and not is_ours
-        self._is_new = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+        self._is_new = is_new_folder(folder)
         if not self._is_new and not (folder / MARKER).is_file():
             error = InputError(f"{folder} is there already, and no bench made it")
             error.add_note("name a new or empty folder, or one that `tsengine bench --keep` left")

@@ -118,7 +118,9 @@ class Server(uvicorn.Server):
                 make_connection, config.host, config.port, ssl=config.ssl, ssl_handshake_timeout=patience_s, backlog=config.backlog
             )
         except OSError as error:
-            raise tsengine.InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+            problem = tsengine.InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}")
+            problem.add_note("another program may have the port; name another with --port, 0 takes a free one")
+            raise problem from None
         self.servers = [server]
         self.started = True
         host, port = self.servers[0].sockets[0].getsockname()[:2]
