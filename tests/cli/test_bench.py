@@ -150,9 +150,9 @@ def test_a_run_that_is_stopped_leaves_nothing(tmp_path: Path, how: signal.Signal
 
 
 def wait_for_store(folder: Path, running: subprocess.Popen[str]) -> Path:
-    """Return the folder that a bench makes, when it has begun to store points in it."""
+    """Return the folder that a bench makes, when it opens a store in it."""
     while running.poll() is None:
-        found = [path for path in folder.iterdir() if any(file.stat().st_size for file in path.glob("wal/*.wal"))]
+        found = [path for path in folder.iterdir() if (path / "wal").is_dir()]
         if found:
             return found[0]
     raise AssertionError(f"the bench ended with {running.returncode}")
@@ -190,5 +190,5 @@ def test_the_server_keeps_its_own_devices(process: Process, server: tuple[str, s
 )
 def test_an_address_without_a_server(process: Process, target: str, message: str) -> None:
     lines = process("bench", "ingest-1", target, status=1).stderr.splitlines()
-    assert lines[0].startswith(message) and lines[1].startswith("hint: ") and len(lines) == 2
+    assert lines[0].startswith(message) and all(line.startswith("hint: ") for line in lines[1:]) and len(lines) <= 2
     process("bench", "nothing", status=2)

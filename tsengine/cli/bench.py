@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -103,16 +102,13 @@ def bench(
 
     if seconds is None and points is None:
         seconds = SECONDS
-    opened = open_target(target, token, durability, keep)
-    try:
+    with opened_target(target, token, durability, keep) as opened:
         with progress_bar("preparing") as progress:
             run = Run(opened, workload.value, writers, seed, seconds, points)
             run.fill(progress)
         with progress_bar(workload.value) as progress:
             run.run(progress)
         report = report_of(run, workload.value, opened, seed)
-    finally:
-        opened.close(keep)
     if json:
         print_json(report)
     else:
@@ -121,16 +117,15 @@ def bench(
             typer.echo(f"kept {counted(report.devices, 'device')} in {opened.text}")
 
 
-def open_target(target: str | None, token: str, durability: Durability | None, keep: bool) -> Target:
-    """Return the store or server that is named, or a store in a new folder of the current one: it is on a disk, unlike many /tmp."""
-    from tsengine.cli.targets import ServerTarget, StoreTarget
+def opened_target(target: str | None, token: str, durability: Durability | None, keep: bool) -> AbstractContextManager[Target]:
+    """Return the store or server that is named, or a store in a new folder."""
+    from tsengine.cli.targets import opened_server, opened_store
 
     if target is not None and "://" in target:
         if durability is not None:
             raise typer.BadParameter("the server has its own: `tsengine serve --durability`", param_hint="--durability")
-        return ServerTarget(target, token)
-    folder = Path(target) if target is not None else Path(tempfile.mkdtemp(prefix="tsengine-bench-", dir=os.curdir))
-    return StoreTarget(folder, (durability or Durability.SYNC).value, is_ours=target is None)
+        return opened_server(target, token, keep)
+    return opened_store(None if target is None else Path(target), (durability or Durability.SYNC).value, keep)
 
 
 def report_of(run: Run, name: str, target: Target, seed: int) -> Report:

@@ -77,7 +77,6 @@ def demo(
         error = InputError(f"{data} is there already")
         error.add_note("name a new or empty folder; `tsengine serve --data` serves what an earlier demo left")
         raise error
-    folder = data if data is not None else Path(tempfile.mkdtemp(prefix="tsengine-demo-"))
     simulated = fleet(devices)
     is_over = threading.Event()
     feed: threading.Thread | None = None
@@ -90,6 +89,7 @@ def demo(
         feed = threading.Thread(target=send, args=(how.url, simulated, senders, rate, is_over), name="demo", daemon=True)
         feed.start()
 
+    folder = data if data is not None else Path(tempfile.mkdtemp(prefix="tsengine-demo-"))
     try:
         with progress_bar(f"making {days:g} days of history") as progress:
             senders = fill(folder, simulated, days, progress)

@@ -1,14 +1,16 @@
 """What `tsengine bench` loads: a store in a folder, or a server over HTTP, behind the same few calls.
 
-Life: a target -> devices, made for this run -> a session for each writer, used by one thread -> close, which removes the devices
-(and a store that was made for the run) unless they are to be kept.
+Life: opened_store or opened_server -> devices, made for this run -> a session for each writer, used by one thread -> at the end the
+devices are removed, and a store that was made for the run, unless they are to be kept.
 """
 
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import socket
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,7 +22,7 @@ import msgspec
 import tsengine
 from tsengine.cli.options import is_new_folder
 from tsengine.core.calendar import to_datetime
-from tsengine.errors import InputError, NotFoundError, TsengineError
+from tsengine.errors import BusyError, InputError, NotFoundError, TsengineError
 from tsengine.log import Durability
 from tsengine.types import DeviceType
 
@@ -70,41 +72,63 @@ class Target(Protocol):
     def create(self, name: str, type: DeviceType) -> Made: ...
     def session(self) -> Session: ...
     def stored_bytes_per_point(self) -> float | None: ...
-    def close(self, keep: bool) -> None: ...
 
 
 # --- a store ----------------------------------------------------------------------------------------------------------
 
 
-class StoreTarget:
-    """A store in a folder of its own.
+@contextmanager
+def opened_store(folder: Path | None, durability: Durability, keep: bool) -> Iterator[Target]:
+    """Open a store in a folder of its own, and remove at the end what was not there before, unless it is to be kept.
 
     Args:
-        is_ours: the folder was made for this run, and goes with the store.
+        folder: None = a new one in the current folder, which is on a disk, unlike many a /tmp.
 
     Raises:
         InputError: the folder holds something that no bench made.
     """
+    is_new = folder is None or is_new_folder(folder)
+    had_folder = folder is not None and folder.exists()
+    if folder is not None and not is_new and not (folder / MARKER).is_file():
+        error = InputError(f"{folder} is there already, and no bench made it")
+        error.add_note("name a new or empty folder, or one that `tsengine bench --keep` left")
+        raise error
+    folder = folder or Path(tempfile.mkdtemp(prefix="tsengine-bench-", dir=os.curdir))
+    try:
+        with tsengine.open(folder, durability=durability) as engine:
+            (folder / MARKER).write_text("This store was made by tsengine bench, which may load it again.\n")
+            target = StoreTarget(engine, durability)
+            try:
+                yield target
+            finally:
+                if not keep and not is_new:
+                    for made in target.made:
+                        engine.delete_device(made.id)
+    except BusyError:
+        is_new = False  # somebody else has made a store there meanwhile
+        raise
+    finally:
+        if is_new and not keep:
+            for entry in folder.iterdir():
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            if not had_folder:
+                folder.rmdir()
 
-    def __init__(self, folder: Path, durability: Durability, is_ours: bool = False) -> None:
-        self.text = str(folder)
+
+class StoreTarget:
+    """A store in this process."""
+
+    def __init__(self, engine: tsengine.Engine, durability: Durability) -> None:
+        self.text = str(engine.path)
         self.durability: str | None = durability
-        self._folder = folder
-        self._had_folder = folder.is_dir() and not is_ours
-        self._is_new = is_new_folder(folder)
-        if not self._is_new and not (folder / MARKER).is_file():
-            error = InputError(f"{folder} is there already, and no bench made it")
-            error.add_note("name a new or empty folder, or one that `tsengine bench --keep` left")
-            raise error
-        self._made: list[Made] = []
-        self._engine = tsengine.open(folder, durability=durability)
-        (folder / MARKER).write_text("This store was made by tsengine bench, which may load it again.\n")
+        self.made: list[Made] = []
+        self._engine = engine
         self._sealed_before = self._sealed()
 
     def create(self, name: str, type: DeviceType) -> Made:
         options = {**OPTIONS, "chunk_limit": None, "point_limit": None} if type == "immutable" else {}
         made = Made(self._engine.create_device(name, type=type, tags=[("made-by", "tsengine bench")], **options).id)
-        self._made.append(made)
+        self.made.append(made)
         return made
 
     def session(self) -> Session:
@@ -120,17 +144,6 @@ class StoreTarget:
         self._engine.seal()
         stats = self._engine.stats()
         return stats["segment_bytes"], stats["sealed_points"]
-
-    def close(self, keep: bool) -> None:
-        with self._engine:
-            if not keep and not self._is_new:
-                for made in self._made:
-                    self._engine.delete_device(made.id)
-        if not keep and self._is_new:
-            for entry in self._folder.iterdir():
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-            if not self._had_folder:
-                self._folder.rmdir()
 
 
 class StoreSession:
@@ -185,20 +198,33 @@ class StoreSession:
 # --- a server ---------------------------------------------------------------------------------------------------------
 
 
-class ServerTarget:
-    """A server, in which the account token makes the devices.
+@contextmanager
+def opened_server(url: str, account_token: str, keep: bool) -> Iterator[Target]:
+    """Reach a server, and remove the devices of the run at the end, unless they are to be kept.
 
     Raises:
         InputError: the address is not one. TsengineError: the server cannot be reached, or refuses the token.
     """
+    target = ServerTarget(url, account_token)
+    try:
+        yield target
+    finally:
+        if not keep and target.made:
+            account = ServerSession(url)  # the old connection may have been silent for too long
+            for made in target.made:
+                with suppress(NotFoundError):
+                    account.call("DELETE", f"/device/{made.id}", account_token)
+
+
+class ServerTarget:
+    """A server, in which the account token makes the devices."""
 
     durability: str | None = None  # the server's own
 
     def __init__(self, url: str, account_token: str) -> None:
         self.text = url
-        self._url = url
+        self.made: list[Made] = []
         self._token = account_token
-        self._made: list[Made] = []
         self._account = ServerSession(url)
         with explained("the account token, which the server printed at its start, makes the devices of the run: --token"):
             info = self._account.call("GET", "/info", account_token)
@@ -209,21 +235,14 @@ class ServerTarget:
         body = {"name": name, "type": type, "tags": [{"key": "made-by", "value": "tsengine bench"}]}
         answer = self._account.call("POST", "/device", self._token, msgspec.json.encode(body | (OPTIONS if type == "immutable" else {})))
         made = Made(answer["device_id"], answer["token"])
-        self._made.append(made)
+        self.made.append(made)
         return made
 
     def session(self) -> Session:
-        return ServerSession(self._url)
+        return ServerSession(self.text)
 
     def stored_bytes_per_point(self) -> float | None:
         return None
-
-    def close(self, keep: bool) -> None:
-        if not keep and self._made:
-            account = ServerSession(self._url)  # the old connection may have been silent for too long
-            for made in self._made:
-                with suppress(NotFoundError):
-                    account.call("DELETE", f"/device/{made.id}", self._token)
 
 
 class ServerSession:
