@@ -5,6 +5,7 @@ An error's hint is its first note (`add_note`), or the one of its kind in HINTS.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
@@ -42,11 +43,20 @@ class Commands(TyperGroup):
             typer.echo("stopped", err=True)
             raise typer.Exit(STOPPED) from None
         except (TsengineError, OSError) as error:
+            drop_output()
             typer.echo(f"error: {text_of(error)}", err=True)
             hints = [*getattr(error, "__notes__", ()), *(hint for kind, hint in HINTS if isinstance(error, kind))]
             if hints:
                 typer.echo(f"hint: {hints[0]}", err=True)
             raise typer.Exit(1) from None
+
+
+def drop_output() -> None:
+    """Let go of output that cannot be written, which the interpreter would try again at its end and fail with a status of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def text_of(error: Exception) -> str:

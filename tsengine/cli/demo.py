@@ -156,8 +156,7 @@ def send_payload(session: ServerSession, one: Device, sender: Sender) -> None:
 def greet(started: Started, folder: Path, senders: list[Sender], rate: float, data: Path | None) -> None:
     """Print where everything is, and lines to paste."""
     url, first = started.url, senders[0]
-    is_own = started.token_source.startswith(str(folder))  # else it is the one of the environment, which is not shown
-    account = started.account_token if is_own else f"${started.token_source}"
+    account = started.account_token or f"${started.token_source}"
     typer.echo(f"tsengine demo on {url}: {len(senders)} devices send {rate:g} payloads a second")
     typer.echo(f"data in {folder}" + ("" if data is not None else ", which is removed at the end (--data DIR keeps it)"))
     typer.echo(f"account token: {account}\n")

@@ -62,11 +62,12 @@ class Started(msgspec.Struct):
 
     Attributes:
         url: where it listens. mqtt: the addresses where it takes MQTT.
-        account_token, token_source: the token, and the file or the variable of the environment that it comes from.
+        account_token: None when it comes from the environment, as whoever started the server knows it.
+        token_source: the file or the variable of the environment that it comes from.
         sample_token: of the sample device of a new store.
     """
 
-    account_token: str
+    account_token: str | None
     token_source: str
     sample_token: str | None = None
     mqtt: list[str] = []
@@ -74,10 +75,9 @@ class Started(msgspec.Struct):
 
 
 def print_started(started: Started) -> None:
-    """Print how to reach the server; a token of the environment is not shown. The last line means that it takes requests."""
-    shown = "from" if started.token_source == ACCOUNT_TOKEN_VARIABLE else started.account_token
-    source = started.token_source if shown == "from" else f"({started.token_source})"
-    lines = [f"account token: {shown} {source}"]
+    """Print how to reach the server. The last line means that it takes requests."""
+    source = started.token_source
+    lines = [f"account token: from {source}" if started.account_token is None else f"account token: {started.account_token} ({source})"]
     if started.sample_token is not None:
         point = '[{"variable":"temperature","value":21.5,"unit":"C"}]'
         send = f"-H 'token: {started.sample_token}' -H 'content-type: application/json' -d '{point}'"
@@ -165,7 +165,7 @@ def serve(
     is_new = not folder.exists() or not any(folder.iterdir())
     with tsengine.open(folder, durability=durability, memory_mb=memory_mb) as engine:
         token, source = account_token(folder)
-        started = Started(token, source, create_sample(engine) if is_new else None)
+        started = Started(None if source == ACCOUNT_TOKEN_VARIABLE else token, source, create_sample(engine) if is_new else None)
         # uvicorn raises the signal that stopped it again for whoever handled it before; without a handler of ours SIGTERM
         # would then end the process before the engine is closed.
         signal.signal(signal.SIGTERM, _exit)
@@ -174,12 +174,12 @@ def serve(
         # at them again and again, which took a fifth of the time of 100,000 publishes a second. What is there by now stays for ever.
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)
-        uvloop.run(_run(engine, started, on_start, within_files(settings)))
+        uvloop.run(_run(engine, token, started, on_start, within_files(settings)))
 
 
-async def _run(engine: tsengine.Engine, started: Started, on_start: Callable[[Started], None], settings: Settings) -> None:
+async def _run(engine: tsengine.Engine, token: str, started: Started, on_start: Callable[[Started], None], settings: Settings) -> None:
     async with AsyncEngine(engine) as async_engine:
-        app = App(async_engine, started.account_token, settings)
+        app = App(async_engine, token, settings)
         config = uvicorn.Config(
             app,
             host=settings.host,
