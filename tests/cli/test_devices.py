@@ -83,15 +83,33 @@ def test_authorization_tokens_are_made_listed_and_revoked(run: Run, store: Path)
     [
         (["device", "create", "x"], "3 to 100 characters"),
         (["device", "create", "other", "--serial", "SN-1"], "belongs to the device"),
-        (["device", "create", "other", "--chunk-retention", "many"], "--chunk-retention must be a whole number or none"),
-        (["device", "create", "other", "--tag", "site"], "--tag must be key=value"),
-        (["device", "create", "other", "--extra", "[]"], "--extra must be a JSON object"),
         (["device", "show", "SN-9"], "no device has the id or serial 'SN-9'"),
         (["device", "list", "--order", "colour"], "colour"),
-        (["token", "create", "SN-1", "--expire", "soon"], "'soon' is not a time"),
     ],
 )
 def test_errors_are_one_line(run: Run, store: Path, args: list[str], message: str) -> None:
     lines = run(*args, status=1).stderr.splitlines()
     assert lines[0].startswith("error: ") and message in lines[0]
     assert all(line.startswith("hint: ") for line in lines[1:]) and len(lines) <= 2
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["device", "create", "other", "--chunk-retention", "many"], "--chunk-retention must be a whole number or none"),
+        (["device", "create", "other", "--tag", "site"], "--tag must be key=value"),
+        (["device", "create", "other", "--extra", "[]"], "--extra must be a JSON object"),
+        (["token", "create", "SN-1", "--expire", "soon"], "'soon' is not a time"),
+        (["device", "remove", "SN-1"], "No such command"),
+    ],
+)
+def test_wrong_usage_is_told_before_the_store_is_opened(run: Run, store: Path, args: list[str], message: str) -> None:
+    with opened(store):
+        assert message in run(*args, status=2).stderr
+
+
+def test_what_is_deleted_is_told_to_programs(run: Run, store: Path) -> None:
+    token = run("token", "create", "SN-1").stdout.strip()
+    assert json.loads(run("token", "delete", token, "--json").stdout) == {"deleted": token}
+    id = json.loads(run("device", "show", "SN-1", "--json").stdout)["id"]
+    assert json.loads(run("device", "delete", "SN-1", "--yes", "--json").stdout) == {"deleted": id, "points": 6}

@@ -79,6 +79,11 @@ def test_aggregates(run: Run, store: Path) -> None:
         ["--plot", "--last"],
         ["--where", "20"],
         ["--csv", "--json"],
+        ["--csv", "--format", "jsonl"],
+        ["--format", "xml"],
+        ["--format", "table", "--output", "rows.csv"],
+        ["--plot", "--output", "rows.csv"],
+        ["--start", "soon"],
         ["--order", "up"],
         ["--limit", "-1"],
     ],
@@ -87,9 +92,7 @@ def test_wrong_usage_ends_with_status_2(run: Run, store: Path, args: list[str]) 
     run("query", "-d", "SN-1", *args, status=2)
 
 
-@pytest.mark.parametrize(
-    "args", [["--start", "soon"], ["-v", "temperature", "--every", "1x"], ["-v", "temperature", "--function", "median"]]
-)
+@pytest.mark.parametrize("args", [["-v", "temperature", "--every", "1x"], ["-v", "temperature", "--function", "median"]])
 def test_values_that_make_no_sense(run: Run, store: Path, args: list[str]) -> None:
     assert run("query", "-d", "SN-1", *args, status=1).stderr.startswith("error: ")
 

@@ -93,7 +93,6 @@ def test_a_name_for_the_variable(run: Run, store: Path, tmp_path: Path) -> None:
         (["export", "-d", "SN-1", "points.xml"], "does not tell the format"),
         (["export", "-d", "SN-1", "/nowhere/points.csv"], "No such file"),
         (["export", "-d", "SN-9"], "no device"),
-        (["export", "-d", "SN-1", "--start", "soon"], "soon"),
     ],
 )
 def test_errors_are_one_line(run: Run, store: Path, args: list[str], message: str) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, Json, find_store, open_store
-from tsengine.cli.show import counted, print_json, print_pairs, progress_bar, size_text
+from tsengine.cli.show import counted, print_json, print_pairs, print_result, progress_bar, size_text
 
 STATS_EXAMPLE = "Example: tsengine stats --json"
 CHECK_EXAMPLE = "Example: tsengine check --data /var/lib/tsengine"
@@ -95,17 +95,16 @@ def compact(
             db.compact(progress)
         after = db.stats()
     fields = ("segments", "segment_bytes", "sealed_points")
-    if json:
-        found = {"before": {field: before[field] for field in fields}, "after": {field: after[field] for field in fields}}
-        print_json({**found, "compaction": after["compaction"]})
-    else:
-        sizes = f"{size_text(before['segment_bytes'])} -> {size_text(after['segment_bytes'])}"
-        typer.echo(f"segments: {before['segments']} -> {after['segments']}, size: {sizes}")
+    found = {"before": {field: before[field] for field in fields}, "after": {field: after[field] for field in fields}}
+    sizes = f"{size_text(before['segment_bytes'])} -> {size_text(after['segment_bytes'])}"
+    text = f"segments: {before['segments']} -> {after['segments']}, size: {sizes}"
+    print_result({**found, "compaction": after["compaction"]}, text, json)
 
 
 def backup(
     target: Annotated[Path, typer.Argument(metavar="TARGET", help="A new or empty folder for the copy.", show_default=False)],
     data: Data = DEFAULT_DATA,
+    json: Json = False,
 ) -> None:
     """Copy the store to another folder.
 
@@ -113,4 +112,5 @@ def backup(
     """
     with open_store(data) as db, progress_bar("copying") as progress:
         db.backup(target, progress)
-    typer.echo(f"copied the store to {target}")
+    size = sum(file.stat().st_size for file in target.rglob("*") if file.is_file())
+    print_result({"target": str(target), "size_bytes": size}, f"copied the store to {target} ({size_text(size)})", json)

@@ -9,9 +9,8 @@ import msgspec
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, open_store, parse_count, parse_tags
-from tsengine.cli.show import counted, device_object, print_json, print_pairs, print_table
+from tsengine.cli.show import counted, device_object, print_json, print_pairs, print_result, print_table
 from tsengine.device import Device
-from tsengine.errors import InputError
 from tsengine.limits import POINTS_PER_CHUNK, POINTS_PER_DEVICE
 
 app = typer.Typer(help="Create, list, show, edit and delete devices.", no_args_is_help=True, rich_markup_mode=None)
@@ -44,7 +43,7 @@ Extra = Annotated[str | None, typer.Option(metavar="JSON", help="A JSON object t
 
 @app.command(epilog="Example: tsengine device create freezer-7 --serial SN-7 --chunk-retention 36 --tag site=oslo")
 def create(
-    name: Annotated[str, typer.Argument(help="3 to 100 characters; need not be unique.", show_default=False)],
+    name: Annotated[str, typer.Argument(metavar="NAME", help="3 to 100 characters; need not be unique.", show_default=False)],
     data: Data = DEFAULT_DATA,
     type: Annotated[Type, typer.Option(help="immutable: append-only, in chunks. mutable: up to 50,000 registers.")] = Type.IMMUTABLE,
     chunk_period: Annotated[ChunkPeriod, typer.Option(help="Length of a chunk (immutable).")] = ChunkPeriod.MONTH,
@@ -79,10 +78,7 @@ def create(
     }
     with open_store(data, create=True) as db:
         device = db.create_device(name, **options)
-    if json:
-        print_json(device_object(device.info))
-    else:
-        typer.echo(f"created device {device.id} ({device.name})")
+    print_result(device_object(device.info), f"created device {device.id} ({device.name})", json)
 
 
 @app.command("list", epilog="Example: tsengine device list --name 'freezer*' --tag site=oslo")
@@ -93,8 +89,8 @@ def list_devices(
     serial: Annotated[str | None, typer.Option(metavar="TEXT", help="Only the device with this serial.")] = None,
     tag: Annotated[list[str] | None, typer.Option("--tag", metavar="KEY=VALUE", help="Only devices with this label.")] = None,
     order: Annotated[str, typer.Option(metavar="FIELD", help="Order by this field; a leading - turns it round.")] = "name",
-    limit: Annotated[int | None, typer.Option(min=0, help="At most so many.")] = None,
-    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many.")] = 0,
+    limit: Annotated[int | None, typer.Option(min=0, metavar="COUNT", help="At most so many.")] = None,
+    skip: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Leave out the first so many.")] = 0,
     json: Json = False,
 ) -> None:
     """List devices."""
@@ -136,7 +132,7 @@ def show(device: DeviceArgument, data: Data = DEFAULT_DATA, json: Json = False) 
 def edit(
     device: DeviceArgument,
     data: Data = DEFAULT_DATA,
-    name: Annotated[str | None, typer.Option(help="3 to 100 characters.")] = None,
+    name: Annotated[str | None, typer.Option(metavar="TEXT", help="3 to 100 characters.")] = None,
     chunk_retention: Annotated[
         str | None, typer.Option(metavar="COUNT", help="Periods kept before the current one; none = for ever.")
     ] = None,
@@ -166,10 +162,7 @@ def edit(
         raise typer.BadParameter("give at least one option to change")
     with open_store(data) as db:
         changed = db.edit_device(db.device(device).id, **changes)
-    if json:
-        print_json(device_object(changed.info))
-    else:
-        typer.echo(f"changed {', '.join(sorted(changes))} of device {changed.id} ({changed.name})")
+    print_result(device_object(changed.info), f"changed {', '.join(sorted(changes))} of device {changed.id} ({changed.name})", json)
 
 
 @app.command(epilog="Example: tsengine device delete SN-7 --yes")
@@ -177,14 +170,16 @@ def delete(
     device: DeviceArgument,
     data: Data = DEFAULT_DATA,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    json: Json = False,
 ) -> None:
     """Delete a device with all its points, tokens and parameters."""
     with open_store(data) as db:
         found = db.device(device)
+        points = found.count()
         if not yes:
-            typer.confirm(f"delete device {found.id} ({found.name}) and its {counted(found.count(), 'point')}?", abort=True, err=True)
+            typer.confirm(f"delete device {found.id} ({found.name}) and its {counted(points, 'point')}?", abort=True, err=True)
         db.delete_device(found.id)
-    typer.echo(f"deleted device {found.id} ({found.name})")
+    print_result({"deleted": found.id, "points": points}, f"deleted device {found.id} ({found.name})", json)
 
 
 def contents(device: Device) -> dict[str, Any]:
@@ -203,4 +198,4 @@ def parse_extra(text: str | None) -> dict[str, Any] | None:
     try:
         return msgspec.json.decode(text, type=dict[str, Any])
     except msgspec.DecodeError as error:
-        raise InputError(f"--extra must be a JSON object: {error}") from None
+        raise typer.BadParameter(f"--extra must be a JSON object: {error}") from None

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from tsengine.cli.options import DEFAULT_DATA, Data, DeviceOption, End, Json, Start, Variables, open_store
-from tsengine.cli.show import point_object, print_json, print_table, time_text
+from tsengine.cli.options import DEFAULT_DATA, Data, DeviceOption, End, Start, Variables, open_store
+from tsengine.cli.rows import RowFormat, Rows, format_of_rows, rows_of_count, rows_of_points, rows_of_table, write_rows
+from tsengine.cli.show import print_result
 from tsengine.device import Device
 
 EXAMPLE = "Example: tsengine query --device SN-7 --variable temperature --every 1h --function avg,max"
@@ -33,15 +32,15 @@ def query(
     variable: Variables = None,
     start: Start = None,
     end: End = None,
-    limit: Annotated[int, typer.Option(min=0, help="At most so many points.")] = 100,
-    skip: Annotated[int, typer.Option(min=0, help="Leave out the first so many points.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, metavar="COUNT", help="At most so many points.")] = 100,
+    skip: Annotated[int, typer.Option(min=0, metavar="COUNT", help="Leave out the first so many points.")] = 0,
     order: Annotated[Order, typer.Option(help="desc = newest first.")] = Order.DESC,
     where: Annotated[
         list[str] | None,
         typer.Option(metavar="TEST", help="Only points whose value meets it: gt=20, lte=30, eq=on, ne=0, in=1,2,3 (repeatable)."),
     ] = None,
-    unit: Annotated[list[str] | None, typer.Option(help="Only points with this unit (repeatable).")] = None,
-    group: Annotated[list[str] | None, typer.Option(help="Only points of this group (repeatable).")] = None,
+    unit: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Only points with this unit (repeatable).")] = None,
+    group: Annotated[list[str] | None, typer.Option(metavar="TEXT", help="Only points of this group (repeatable).")] = None,
     last: Annotated[bool, typer.Option("--last", help="The newest point of each variable.")] = False,
     first: Annotated[bool, typer.Option("--first", help="The oldest point of each variable.")] = False,
     count: Annotated[bool, typer.Option("--count", help="Only how many points there are.")] = False,
@@ -57,8 +56,12 @@ def query(
     ] = None,
     plot: Annotated[bool, typer.Option("--plot", help="Draw the variables (or their aggregates) as a chart in the terminal.")] = False,
     png: Annotated[Path | None, typer.Option(metavar="FILE", help="Draw the chart into a PNG file.")] = None,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
-    json: Json = False,
+    format: Annotated[
+        RowFormat | None, typer.Option("--format", "-f", help="How rows are written: a table, or by the suffix of --output.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write the rows to this file instead.")] = None,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The same as --format csv.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Print points, last values or aggregates, or draw a chart.
 
@@ -68,8 +71,11 @@ def query(
     is_chart = plot or png is not None
     if last + first + count + is_aggregate > 1:
         raise typer.BadParameter("give only one of --last, --first, --count and --every/--function")
-    if as_csv + json + is_chart > 1:
-        raise typer.BadParameter("give only one of --csv, --json and --plot/--png")
+    if as_csv + json + is_chart + (format is not None) > 1:
+        raise typer.BadParameter("give only one of --format, --csv, --json and --plot/--png")
+    if is_chart and output is not None:
+        raise typer.BadParameter("--output is for rows; --png names the file of a chart")
+    form = format_of_rows(output, RowFormat.CSV if as_csv else RowFormat.JSON if json else format)
     if is_chart and (last or first or count):
         raise typer.BadParameter("--plot and --png draw points or aggregates, not --last, --first or --count")
     conditions: dict[str, Any] = {"where": parse_tests(where or []), "units": unit or None, "groups": group or None}
@@ -77,25 +83,23 @@ def query(
     with open_store(data) as db:
         source = db.device(device)
         if count:
-            number = source.count(names, start, end, **conditions)
-            print_json({"count": number}) if json else typer.echo(f"count\n{number}" if as_csv else number)
-            return
-        if is_aggregate:
+            rows = rows_of_count(source.count(names, start, end, **conditions))
+        elif is_aggregate:
             rows = aggregates(source, names, function or "avg", every, start, end, tz, parse_fill(fill), conditions)
         elif is_chart:
             draw(points_of(source, names, start, end, conditions), plot, png)
             return
         elif last or first:
             found = (source.last if last else source.first)(names, start=start, end=end, **conditions)
-            rows = [point_object(point) for point in found]
+            rows = rows_of_points(found)
         else:
-            rows = [point_object(point) for point in source.points(names, start, end, limit, skip, order.value, **conditions)]
+            rows = rows_of_points(source.points(names, start, end, limit, skip, order.value, **conditions))
     if is_chart:
         draw(columns_of(rows), plot, png)
-    elif json:
-        print_json([{**row, "time": time_text(row["time"])} for row in rows] if is_aggregate else rows)
+    elif count and output is None and form in (RowFormat.TABLE, RowFormat.JSON):  # one number needs neither a header nor a list
+        print_result(rows.objects[0], str(rows.objects[0]["count"]), form is RowFormat.JSON)
     else:
-        print_rows([{**row, "time": time_text(row["time"])} for row in rows] if is_aggregate else rows, as_csv)
+        write_rows(rows, form, output)
 
 
 def parse_tests(tests: list[str]) -> dict[str, Any] | None:
@@ -135,11 +139,11 @@ def aggregates(
     tz: str,
     fill: Any,
     conditions: dict[str, Any],
-) -> list[dict[str, Any]]:
-    """Return one dict a bucket."""
+) -> Rows:
+    """Return one row a bucket."""
     functions = [name.strip() for name in function.split(",") if name.strip()]
     asked = variables[0] if variables is not None and len(variables) == 1 else variables
-    return device.aggregate(asked, functions, every, start, end, tz=tz, fill=fill, **conditions).to_pylist()
+    return rows_of_table(device.aggregate(asked, functions, every, start, end, tz=tz, fill=fill, **conditions))
 
 
 Lines = dict[str, tuple[Any, Any]]
@@ -151,12 +155,12 @@ def points_of(device: Device, variables: list[str] | None, start: str | None, en
     return {name: device.downsample(name, start, end, CHART_POINTS, **conditions) for name in names}
 
 
-def columns_of(rows: list[dict[str, Any]]) -> Lines:
+def columns_of(rows: Rows) -> Lines:
     """Return a line for each variable and function of aggregated rows."""
     from tsengine.core.ingest.fields import to_time_us
 
     lines: dict[str, tuple[list[int], list[float]]] = {}
-    for row in rows:
+    for row in rows.objects:
         for name, value in row.items():
             if name not in ("variable", "time") and value is not None:
                 times, values = lines.setdefault(" ".join(part for part in (row.get("variable"), name) if part), ([], []))
@@ -186,29 +190,3 @@ def draw(lines: Lines, plot: bool, png: Path | None) -> None:
         typer.echo(terminal_chart(made, shutil.get_terminal_size((100, 24)).columns))
     if png is not None:
         png.write_bytes(png_chart(made))
-
-
-def print_rows(rows: list[dict[str, Any]], as_csv: bool) -> None:
-    """Print rows as a table, or as CSV with every column."""
-    from tsengine.transfer.cells import number_text
-
-    def cell(value: Any) -> Any:
-        if isinstance(value, dict):
-            import msgspec
-
-            return msgspec.json.encode(value).decode()
-        if isinstance(value, bool):
-            return "true" if value else "false"
-        return number_text(value) if isinstance(value, float) else value
-
-    # A table is for people: columns that nobody filled, and ids, stay out of it.
-    names = list(rows[0]) if rows else ["variable", "time", "value"]
-    if not as_csv:
-        names = [name for name in names if name != "id" and any(row[name] is not None for row in rows)] or names
-    cells = [[cell(row[name]) for name in names] for row in rows]
-    if as_csv:
-        writer = csv.writer(sys.stdout)
-        writer.writerow(names)
-        writer.writerows(cells)
-    else:
-        print_table(names, cells)

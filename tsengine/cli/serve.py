@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib import import_module
+from types import ModuleType
 from typing import Annotated
 
 import typer
 
-from tsengine.cli.options import DEFAULT_DATA, Data
+from tsengine.cli.options import DEFAULT_DATA, Data, Json
+from tsengine.cli.show import print_json
 from tsengine.limits import MEMORY_MB
 from tsengine.server.settings import Settings
 
@@ -25,26 +28,33 @@ class Durability(StrEnum):
 
 def serve(
     data: Data = DEFAULT_DATA,
-    host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 for all networks.")] = DEFAULTS.host,
-    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port to listen on; 0 takes a free one.")] = DEFAULTS.port,
+    host: Annotated[str, typer.Option(metavar="HOST", help="Address to listen on; 0.0.0.0 for all networks.")] = DEFAULTS.host,
+    port: Annotated[int, typer.Option(min=0, max=65_535, metavar="PORT", help="Port to listen on; 0 takes a free one.")] = DEFAULTS.port,
     durability: Annotated[
         Durability, typer.Option(help="What an acknowledged write survives: sync a power cut, os a kill, memory nothing.")
     ] = Durability.SYNC,
-    memory_mb: Annotated[int, typer.Option(min=1, help="Memory for points that are not sealed yet, MiB.")] = MEMORY_MB,
-    max_body: Annotated[int, typer.Option(min=1, help="Largest request body, bytes.")] = DEFAULTS.max_body,
-    max_head: Annotated[int, typer.Option(min=1024, help="Largest line and headers of a request, bytes.")] = DEFAULTS.max_head,
-    max_connections: Annotated[int, typer.Option(min=1, help="Open connections at a time; others get 503.")] = DEFAULTS.max_connections,
+    memory_mb: Annotated[int, typer.Option(min=1, metavar="MIB", help="Memory for points that are not sealed yet, MiB.")] = MEMORY_MB,
+    max_body: Annotated[int, typer.Option(min=1, metavar="BYTES", help="Largest request body, bytes.")] = DEFAULTS.max_body,
+    max_head: Annotated[
+        int, typer.Option(min=1024, metavar="BYTES", help="Largest line and headers of a request, bytes.")
+    ] = DEFAULTS.max_head,
+    max_connections: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="Open connections at a time; others get 503.")
+    ] = DEFAULTS.max_connections,
     header_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Longest time for the head of a request to arrive, s.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="Longest time for the head of a request to arrive, s.")
     ] = DEFAULTS.header_timeout,
     body_timeout: Annotated[
-        float, typer.Option(min=0.1, help="Longest wait for a body's next piece to arrive, or for an answer to be read, s.")
+        float,
+        typer.Option(min=0.1, metavar="SECONDS", help="Longest wait for a body's next piece to arrive, or for an answer to be read, s."),
     ] = DEFAULTS.body_timeout,
     idle_timeout: Annotated[
-        float, typer.Option(min=0.1, help="How long a connection may be silent between requests, s.")
+        float, typer.Option(min=0.1, metavar="SECONDS", help="How long a connection may be silent between requests, s.")
     ] = DEFAULTS.idle_timeout,
-    max_file: Annotated[int, typer.Option(min=1, help="Largest file that is uploaded or imported, bytes.")] = DEFAULTS.max_file,
-    max_files: Annotated[int, typer.Option(min=1, help="All files together, bytes.")] = DEFAULTS.max_files,
+    max_file: Annotated[
+        int, typer.Option(min=1, metavar="BYTES", help="Largest file that is uploaded or imported, bytes.")
+    ] = DEFAULTS.max_file,
+    max_files: Annotated[int, typer.Option(min=1, metavar="BYTES", help="All files together, bytes.")] = DEFAULTS.max_files,
     access_log: Annotated[str, typer.Option(metavar="FILE", help="Append a JSON line for each request; - for standard error.")] = "",
     tls_cert: Annotated[str, typer.Option(metavar="FILE", help="Certificate with its chain, PEM: serve HTTPS.")] = "",
     tls_key: Annotated[str, typer.Option(metavar="FILE", help="The certificate's key, PEM, without a password.")] = "",
@@ -52,33 +62,38 @@ def serve(
         list[str] | None,
         typer.Option(metavar="NAME=MODULE:FUNCTION", help="A payload parser, by id or tag; may be given several times."),
     ] = None,
-    parser_timeout: Annotated[float, typer.Option(min=0.001, help="How long a payload parser may run, seconds.")] = DEFAULTS.parser_timeout,
-    parser_workers: Annotated[int, typer.Option(min=1, help="Processes that run payload parsers.")] = DEFAULTS.parser_workers,
+    parser_timeout: Annotated[
+        float, typer.Option(min=0.001, metavar="SECONDS", help="How long a payload parser may run, seconds.")
+    ] = DEFAULTS.parser_timeout,
+    parser_workers: Annotated[
+        int, typer.Option(min=1, metavar="COUNT", help="Processes that run payload parsers.")
+    ] = DEFAULTS.parser_workers,
     rate_limit: Annotated[
         list[str] | None,
         typer.Option(metavar="LIMIT", help="free, starter, scale, or 'POST /data=250' a minute; may be given several times."),
     ] = None,
     max_listeners: Annotated[
-        int, typer.Option(min=0, help="Streams of /events that may be open at the same time.")
+        int, typer.Option(min=0, metavar="COUNT", help="Streams of /events that may be open at the same time.")
     ] = DEFAULTS.max_listeners,
-    mqtt: Annotated[int | None, typer.Option(min=0, max=65_535, help="Port for MQTT, usually 1883; 0 takes a free one.")] = None,
-    mqtts: Annotated[
-        int | None, typer.Option(min=0, max=65_535, help="Port for MQTT over TLS, usually 8883; needs --tls-cert and --tls-key.")
+    mqtt: Annotated[
+        int | None, typer.Option(min=0, max=65_535, metavar="PORT", help="Port for MQTT, usually 1883; 0 takes a free one.")
     ] = None,
-    mqtt_connections: Annotated[int, typer.Option(min=1, help="Most MQTT clients at a time.")] = DEFAULTS.mqtt_connections,
-    mqtt_max_packet: Annotated[int, typer.Option(min=128, help="Largest MQTT packet, bytes.")] = DEFAULTS.mqtt_max_packet,
+    mqtts: Annotated[
+        int | None,
+        typer.Option(min=0, max=65_535, metavar="PORT", help="Port for MQTT over TLS, usually 8883; needs --tls-cert and --tls-key."),
+    ] = None,
+    mqtt_connections: Annotated[int, typer.Option(min=1, metavar="COUNT", help="Most MQTT clients at a time.")] = DEFAULTS.mqtt_connections,
+    mqtt_max_packet: Annotated[int, typer.Option(min=128, metavar="BYTES", help="Largest MQTT packet, bytes.")] = DEFAULTS.mqtt_max_packet,
+    json: Json = False,
 ) -> None:
     """Serve the store over HTTP, and over MQTT if asked to.
 
     Runs until SIGTERM or Ctrl-C. A new store is made with a sample device in it.
     """
-    try:
-        from tsengine.server.parsers import parse_parsers
-        from tsengine.server.rates import parse_limits
-        from tsengine.server.run import serve as run_server
-    except ImportError as error:
-        typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
-        raise typer.Exit(1) from None
+    run = server_module()
+    from tsengine.server.parsers import parse_parsers
+    from tsengine.server.rates import parse_limits
+
     settings = Settings(
         host=host,
         port=port,
@@ -103,4 +118,14 @@ def serve(
         mqtt_connections=mqtt_connections,
         mqtt_max_packet=mqtt_max_packet,
     )
-    run_server(data, settings, durability=durability.value, memory_mb=memory_mb)
+    on_start = print_json if json else run.print_started
+    run.serve(data, settings, durability=durability.value, memory_mb=memory_mb, on_start=on_start)
+
+
+def server_module() -> ModuleType:
+    """Return tsengine.server.run, or say what is missing and leave."""
+    try:
+        return import_module("tsengine.server.run")
+    except ImportError as error:
+        typer.echo(f"error: the server needs more packages ({error}); install them with: pip install 'tsengine[server]'", err=True)
+        raise typer.Exit(1) from None

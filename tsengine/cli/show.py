@@ -1,4 +1,4 @@
-"""What commands print: tables, JSON, progress. Only functions import rich."""
+"""What commands print or write: tables, JSON, progress, files. Only functions import rich."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, BinaryIO
 
 import msgspec
 import typer
@@ -17,10 +18,23 @@ PIPE_WIDTH = 100_000
 """Characters of a line of a table that does not go to a terminal: more than any row has."""
 
 
-def print_json(value: Any) -> None:
-    """Print a value as indented JSON; NaN and infinities become null, as JSON has none."""
+def json_bytes(value: Any) -> bytes:
+    """Return a value as indented JSON; NaN and infinities become null, as JSON has none."""
     # The hook meets numbers of subclasses of int, like sequences of the log.
-    typer.echo(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=2).decode())
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=2)
+
+
+def print_json(value: Any) -> None:
+    """Print a value as indented JSON."""
+    typer.echo(json_bytes(value).decode())
+
+
+def print_result(value: Any, text: str, as_json: bool) -> None:
+    """Print what a command did: a value for programs, or a text for people."""
+    if as_json:
+        print_json(value)
+    else:
+        typer.echo(text)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -66,6 +80,22 @@ def progress_bar(label: str) -> Iterator[Callable[[int, int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(label, total=None)
         yield lambda done, total: progress.update(task, completed=done, total=total or None)
+
+
+@contextmanager
+def opened_for_write(file: Path) -> Iterator[BinaryIO]:
+    """Open standard output for -, else a file beside the target that takes its name at the end: half a file is never seen."""
+    if str(file) == "-":
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    temporary = file.with_name(f"{file.name}.part")
+    try:
+        with temporary.open("wb") as target:
+            yield target
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def time_text(time: datetime | int | None) -> str | None:

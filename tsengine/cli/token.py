@@ -8,12 +8,17 @@ from typing import Annotated
 
 import typer
 
-from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, open_store
-from tsengine.cli.show import print_json, print_table, token_object
+from tsengine.cli.options import DEFAULT_DATA, Data, DeviceArgument, Json, complete_device, open_store, to_time
+from tsengine.cli.show import print_json, print_result, print_table, token_object
 from tsengine.core.calendar import parse_time
 from tsengine.types import Token, to_datetime
 
-app = typer.Typer(help="Create, list and delete tokens: of devices, and for gateways.", no_args_is_help=True)
+app = typer.Typer(help="Create, list and delete tokens: of devices, and for gateways.", no_args_is_help=True, rich_markup_mode=None)
+
+
+Expire = Annotated[
+    str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601; never if not given.", callback=to_time, show_default=False)
+]
 
 
 class Permission(StrEnum):
@@ -28,9 +33,9 @@ class Permission(StrEnum):
 def create(
     device: DeviceArgument,
     data: Data = DEFAULT_DATA,
-    name: Annotated[str, typer.Option(help="3 to 100 characters.")] = "Default",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="3 to 100 characters.")] = "Default",
     permission: Annotated[Permission, typer.Option(help="What it allows; write cannot read.")] = Permission.FULL,
-    expire: Annotated[str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601; never if not given.")] = None,
+    expire: Expire = None,
     serial: Annotated[str | None, typer.Option(metavar="TEXT", help="Serial number of who holds it.")] = None,
     json: Json = False,
 ) -> None:
@@ -42,9 +47,9 @@ def create(
 @app.command(epilog="Example: tsengine token authorize --name gateway-1")
 def authorize(
     data: Data = DEFAULT_DATA,
-    name: Annotated[str, typer.Option(help="3 to 100 characters.")] = "Default",
+    name: Annotated[str, typer.Option(metavar="TEXT", help="3 to 100 characters.")] = "Default",
     permission: Annotated[Permission, typer.Option(help="What it allows; write cannot read.")] = Permission.WRITE,
-    expire: Annotated[str | None, typer.Option(metavar="TIME", help="When it ends, ISO 8601; never if not given.")] = None,
+    expire: Expire = None,
     json: Json = False,
 ) -> None:
     """Make an authorization token, which is good for every device, and print it."""
@@ -57,17 +62,19 @@ def end_of(expire: str | None) -> datetime | None:
 
 
 def print_token(token: Token, as_json: bool) -> None:
-    if as_json:
-        print_json(token_object(token))
-    else:
-        typer.echo(token.token)
+    print_result(token_object(token), token.token, as_json)
 
 
 @app.command("list", epilog="Example: tsengine token list SN-7")
 def list_tokens(
     device: Annotated[
         str | None,
-        typer.Argument(metavar="[DEVICE]", help="Id or serial of the device; if not given, authorization tokens.", show_default=False),
+        typer.Argument(
+            metavar="DEVICE",
+            help="Id or serial of the device; if not given, authorization tokens.",
+            show_default=False,
+            autocompletion=complete_device,
+        ),
     ] = None,
     data: Data = DEFAULT_DATA,
     json: Json = False,
@@ -83,8 +90,12 @@ def list_tokens(
 
 
 @app.command(epilog="Example: tsengine token delete 3f0c7f0e-8f5e-4c70-a6d5-1d8a3c1f9f55")
-def delete(token: Annotated[str, typer.Argument(help="The token itself.", show_default=False)], data: Data = DEFAULT_DATA) -> None:
+def delete(
+    token: Annotated[str, typer.Argument(metavar="TOKEN", help="The token itself.", show_default=False)],
+    data: Data = DEFAULT_DATA,
+    json: Json = False,
+) -> None:
     """Revoke a token at once."""
     with open_store(data) as db:
         db.delete_token(token)
-    typer.echo("deleted the token")
+    print_result({"deleted": token}, "deleted the token", json)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from tsengine.cli.options import DEFAULT_DATA, Data, DeviceOption, End, Json, Start, Variables, open_store
-from tsengine.cli.show import counted, print_json, progress_bar
+from tsengine.cli.show import counted, opened_for_write, print_result, progress_bar
 from tsengine.errors import InputError, TsengineError
 
 if TYPE_CHECKING:
@@ -75,11 +73,9 @@ def import_file(
             job.run(progress)
         except (TsengineError, KeyboardInterrupt) as error:
             stopped(job, error)
-    if json:
-        print_json({"stored": job.stored, "skipped": job.skipped, "resumed_rows": job.resumed_rows})
-    else:
-        skipped = f", left out {counted(job.skipped, 'bad row')}" if job.skipped else ""
-        typer.echo(f"stored {counted(job.stored, 'point')} in device {target.id}{skipped}")
+    found = {"stored": job.stored, "skipped": job.skipped, "resumed_rows": job.resumed_rows}
+    skipped = f", left out {counted(job.skipped, 'bad row')}" if job.skipped else ""
+    print_result(found, f"stored {counted(job.stored, 'point')} in device {target.id}{skipped}", json)
 
 
 def stopped(job: Import, error: BaseException) -> None:
@@ -97,9 +93,7 @@ def stopped(job: Import, error: BaseException) -> None:
 
 def export_file(
     device: DeviceOption,
-    file: Annotated[Path, typer.Argument(metavar="[FILE]", help="File to write, replaced if it is there; - is standard output.")] = Path(
-        "-"
-    ),
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="File to write, replaced if it is there; - is standard output.")] = Path("-"),
     data: Data = DEFAULT_DATA,
     format: FormatOption = None,
     variable: Variables = None,
@@ -120,23 +114,4 @@ def export_file(
         with opened_for_write(file) as target:
             count = export_points(source, target, form, variables=variable or None, start=start, end=end, progress=progress)
     if not is_stream:
-        if json:
-            print_json({"points": count, "file": str(file)})
-        else:
-            typer.echo(f"wrote {counted(count, 'point')} to {file}")
-
-
-@contextmanager
-def opened_for_write(file: Path) -> Iterator[BinaryIO]:
-    """Open standard output for -, else a file beside the target that takes its name at the end: half a file is never seen."""
-    if str(file) == "-":
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    temporary = file.with_name(f"{file.name}.part")
-    try:
-        with temporary.open("wb") as target:
-            yield target
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+        print_result({"points": count, "file": str(file)}, f"wrote {counted(count, 'point')} to {file}", json)

@@ -16,6 +16,7 @@ import signal
 import socket
 import ssl
 import sys
+from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, cast
@@ -56,12 +57,44 @@ FILES_KEPT = 256
 """Open files that the connections leave to the store and the rest."""
 
 
+class Started(msgspec.Struct):
+    """What whoever started a server wants to know when it takes requests.
+
+    Attributes:
+        url: where it listens. mqtt: the addresses where it takes MQTT.
+        account_token: None when it comes from the environment, as whoever started the server knows it.
+        token_source: the file or the variable of the environment that it comes from.
+        sample_token: of the sample device of a new store.
+    """
+
+    account_token: str | None
+    token_source: str
+    sample_token: str | None = None
+    mqtt: list[str] = []
+    url: str = ""
+
+
+def print_started(started: Started) -> None:
+    """Print how to reach the server. The last line means that it takes requests."""
+    source = started.token_source
+    lines = [f"account token: from {source}" if started.account_token is None else f"account token: {started.account_token} ({source})"]
+    if started.sample_token is not None:
+        point = '[{"variable":"temperature","value":21.5,"unit":"C"}]'
+        send = f"-H 'token: {started.sample_token}' -H 'content-type: application/json' -d '{point}'"
+        lines.append(f"try: curl -X POST {started.url}/data {send}")
+    lines += [f"tsengine takes MQTT on {url}" for url in started.mqtt]
+    print(*lines, f"tsengine listens on {started.url}", sep="\n", flush=True)
+
+
 class Server(uvicorn.Server):
     """A uvicorn server that says when it listens, and where, ends streams of events before it waits for requests, and MQTT with them."""
 
-    def __init__(self, config: uvicorn.Config, greeting: str, app: App, listener: Listener | None) -> None:
+    def __init__(
+        self, config: uvicorn.Config, started: Started, on_start: Callable[[Started], None], app: App, listener: Listener | None
+    ) -> None:
         super().__init__(config)
-        self._greeting = greeting
+        self._started = started
+        self._on_start = on_start
         self._app = app
         self._listener = listener
 
@@ -85,7 +118,9 @@ class Server(uvicorn.Server):
                 make_connection, config.host, config.port, ssl=config.ssl, ssl_handshake_timeout=patience_s, backlog=config.backlog
             )
         except OSError as error:
-            raise tsengine.InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}") from None
+            problem = tsengine.InputError(f"cannot listen on {config.host}:{config.port}: {error.strerror}")
+            problem.add_note("another program may have the port; name another with --port, 0 takes a free one")
+            raise problem from None
         self.servers = [server]
         self.started = True
         host, port = self.servers[0].sockets[0].getsockname()[:2]
@@ -93,7 +128,8 @@ class Server(uvicorn.Server):
         url = f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"
         if not self.config.is_ssl and not ip_address(host).is_loopback:
             logger.warning("%s is open to the network without TLS: tokens and data can be read on the way (--tls-cert, --tls-key)", url)
-        print(self._greeting.replace("URL", url), f"tsengine listens on {url}", sep="", flush=True)
+        self._started.url = url
+        self._on_start(self._started)
 
     async def on_tick(self, counter: int) -> bool:
         if counter % TICKS_PER_S == 0:
@@ -109,6 +145,7 @@ def serve(
     *,
     durability: Durability = "sync",
     memory_mb: int = MEMORY_MB,
+    on_start: Callable[[Started], None] = print_started,
 ) -> None:
     """Serve the store in a folder until SIGTERM or SIGINT.
 
@@ -116,6 +153,7 @@ def serve(
         data: the store's folder; made when it does not exist, with a sample device in it.
         settings: where to listen, and the limits.
         durability, memory_mb: as in tsengine.open.
+        on_start: called once, on the event loop, when requests are taken.
 
     Raises:
         BusyError: another process has the store open.
@@ -127,9 +165,7 @@ def serve(
     is_new = not folder.exists() or not any(folder.iterdir())
     with tsengine.open(folder, durability=durability, memory_mb=memory_mb) as engine:
         token, source = account_token(folder)
-        greeting = f"account token: {token} ({source})\n" if source != ACCOUNT_TOKEN_VARIABLE else f"account token: from {source}\n"
-        if is_new:
-            greeting += create_sample(engine)
+        started = Started(None if source == ACCOUNT_TOKEN_VARIABLE else token, source, create_sample(engine) if is_new else None)
         # uvicorn raises the signal that stopped it again for whoever handled it before; without a handler of ours SIGTERM
         # would then end the process before the engine is closed.
         signal.signal(signal.SIGTERM, _exit)
@@ -138,10 +174,10 @@ def serve(
         # at them again and again, which took a fifth of the time of 100,000 publishes a second. What is there by now stays for ever.
         gc.freeze()
         gc.set_threshold(YOUNG_OBJECTS)
-        uvloop.run(_run(engine, token, greeting, within_files(settings)))
+        uvloop.run(_run(engine, token, started, on_start, within_files(settings)))
 
 
-async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Settings) -> None:
+async def _run(engine: tsengine.Engine, token: str, started: Started, on_start: Callable[[Started], None], settings: Settings) -> None:
     async with AsyncEngine(engine) as async_engine:
         app = App(async_engine, token, settings)
         config = uvicorn.Config(
@@ -163,8 +199,8 @@ async def _run(engine: tsengine.Engine, token: str, greeting: str, settings: Set
         try:
             listener = await _listen(app, settings)
             if listener is not None:
-                greeting += "".join(f"tsengine takes MQTT on {url}\n" for url in listener.urls)
-            await Server(config, greeting, app, listener).serve()
+                started.mqtt = list(listener.urls)
+            await Server(config, started, on_start, app, listener).serve()
         finally:
             if listener is not None:
                 await listener.stop()
@@ -253,11 +289,9 @@ def account_token(folder: Path) -> tuple[str, str]:
 
 
 def create_sample(engine: tsengine.Engine) -> str:
-    """Create the sample device of a new store and return the line that sends a first point to it."""
+    """Create the sample device of a new store and return its token."""
     device = engine.create_device(SAMPLE_DEVICE, type="immutable", chunk_period="month", chunk_retention=SAMPLE_RETENTION_MONTHS)
-    token = engine.create_token(device.id, "Default").token
-    point = '[{"variable":"temperature","value":21.5,"unit":"C"}]'
-    return f"try: curl -X POST URL/data -H 'token: {token}' -H 'content-type: application/json' -d '{point}'\n"
+    return engine.create_token(device.id, "Default").token
 
 
 def _write_secret(path: Path, secret: str) -> None:

@@ -17,6 +17,7 @@ from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
+import lmdb
 import msgspec
 
 from tsengine.commands import (
@@ -50,6 +51,18 @@ _encode = msgspec.msgpack.Encoder().encode
 _decode_device = msgspec.msgpack.Decoder(DeviceInfo).decode
 _decode_token = msgspec.msgpack.Decoder(Token).decode
 _decode_parameters = msgspec.msgpack.Decoder(list[Parameter]).decode
+
+
+def peek_devices(path: str | os.PathLike[str]) -> list[DeviceInfo]:
+    """Return the devices that the catalog in a folder has committed, without opening the store: another process may have it open.
+
+    Raises:
+        lmdb.Error: there is no catalog, or it cannot be read.
+    """
+    with lmdb.open(os.fspath(path), readonly=True, create=False, max_dbs=1) as environment:
+        devices = environment.open_db(b"devices", create=False)
+        with environment.begin(db=devices) as txn:
+            return [_decode_device(value) for value in txn.cursor().iternext(keys=False)]
 
 
 class Catalog:
