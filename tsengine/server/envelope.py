@@ -115,7 +115,8 @@ def refusal_of(error: Exception, request_id: str) -> Refusal:
         case InputError(index=int(index)):
             prefix = f"Invalid data at index {index}: "
             problem = str(error).removeprefix(prefix)
-            return Refusal(400, prefix + problem, field_errors={str(index): [problem]})
+            field_error = "Required" if problem.endswith(" is required") else problem  # the contract's word for what is missing
+            return Refusal(400, prefix + problem, field_errors={str(index): [field_error]})
         case InputError():
             # The engine adds where the syntax breaks; clients compare the text of the contract.
             return Refusal(400, MALFORMED if str(error).startswith(MALFORMED) else str(error))

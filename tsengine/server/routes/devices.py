@@ -397,7 +397,8 @@ def require_free_identity(fields: dict[str, Any], info: DeviceInfo, has_tokens: 
     changed = [name for name, old in stored.items() if old is not None and wanted[name] != old]
     if changed and has_tokens:
         raise Refusal(400, f"Delete the tokens of the device before you change its {', '.join(changed)}")
-    if ("connector" in extra) != ("network" in extra) and changed:
+    is_moved = any(wanted[name] != stored[name] for name in ("connector", "network"))
+    if is_moved and ("connector" in extra) != ("network" in extra):
         raise Refusal(400, "connector and network must be changed together")
 
 

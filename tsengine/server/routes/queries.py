@@ -156,9 +156,9 @@ def parse_query(query_string: str, now_us: int) -> DataQuery:
     is_conditional = query == "conditional"
     return DataQuery(
         query=query,
-        variables=[name.lower() for name in arguments.all("variables", "variable") if name] or None,
+        variables=list(dict.fromkeys(name.lower() for name in arguments.all("variables", "variable") if name)) or None,
         groups=[group for group in arguments.all("groups", "group", "series", "serie") if group] or None,
-        values=arguments.all("values") + ([] if is_conditional else arguments.all("value")) or None,
+        values=_values(arguments.all("values") + ([] if is_conditional else arguments.all("value"))) or None,
         ids=[id.lower() for id in arguments.all("ids", "id") if id] or None,
         start_us=start_us,
         end_us=end_us,
@@ -170,6 +170,11 @@ def parse_query(query_string: str, now_us: int) -> DataQuery:
         interval=_choice(arguments, query, "interval", INTERVALS if query == "aggregate" else None),
         operand=_operand(arguments) if is_conditional else 0.0,
     )
+
+
+def _values(texts: list[str]) -> list[str]:
+    """Return the texts of values to look for; the Python client writes booleans as `True` and `False`."""
+    return texts + [text.lower() for text in texts if text in ("True", "False")]
 
 
 def _choice(arguments: Arguments, query: str, name: str, allowed: tuple[str, ...] | None) -> str:
