@@ -174,7 +174,7 @@ cdef int put_group(BatchBuilder builder, object group, uint32_t i) except -1:
 
 
 cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1:
-    cdef object lat = None, lng = None
+    cdef object lat = None, lng = None, altitude = 0
     if location is None:
         cell.lat = NAN
         cell.lng = NAN
@@ -186,11 +186,12 @@ cdef int put_location(LocationCell* cell, object location, uint32_t i) except -1
             coordinates = location["coordinates"]
             if isinstance(coordinates, (list, tuple)) and 2 <= len(coordinates) <= 3:
                 lng, lat = coordinates[0], coordinates[1]
+                altitude = coordinates[2] if len(coordinates) == 3 else 0
         else:
             lat, lng = location.get("lat"), location.get("lng")
     elif isinstance(location, (tuple, list)) and len(location) == 2:
         lat, lng = location
-    for part in (lat, lng):
+    for part in (lat, lng, altitude):           # the altitude is judged, not kept
         if isinstance(part, bool) or not isinstance(part, (int, float)):
             raise invalid(i, "location must be {lat, lng} or a GeoJSON Point with coordinates [lng, lat]")
     cell.lat = as_double(lat, i, "location lat")

@@ -74,6 +74,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"location": {"lat": 1}}, "location must be {lat, lng} or a GeoJSON Point"),
     ({"location": {}}, "location must be {lat, lng} or a GeoJSON Point"),
     ({"location": {"coordinates": [1]}}, "location must be {lat, lng} or a GeoJSON Point"),
+    ({"location": {"coordinates": [1, 2, "high"]}}, "location must be {lat, lng} or a GeoJSON Point"),
     ({"location": {"type": "Polygon", "coordinates": [1, 2]}}, "location must be a Point"),
     ({"location": (90.001, 0)}, "location lat must be between -90 and 90"),
     ({"location": (-91, 0)}, "location lat must be between -90 and 90"),

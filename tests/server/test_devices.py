@@ -196,6 +196,17 @@ def test_connector_and_serial_are_bound_to_the_tokens(server: Server) -> None:
     assert (shown["connector"], shown["network"], shown["serie_number"]) == ("c2", "n2", "BOUND-2")
 
 
+def test_connector_and_network_come_together(server: Server) -> None:
+    made = server.make()
+    path = f"/device/{made.id}"
+    for alone in ({"connector": "c1"}, {"network": "n1"}):
+        assert server.call("PUT", path, server.account, alone).refusal == (400, "connector and network must be changed together")
+    assert server.call("PUT", path, server.account, {"connector": "c1", "network": "n1"}).status == 200
+    assert server.call("PUT", path, server.account, {"connector": "c1"}).status == 200  # as it is
+    shown = info(server, made)
+    assert (shown["connector"], shown["network"]) == ("c1", "n1")
+
+
 def test_edit_replaces_the_parameters(server: Server) -> None:
     made = server.make(configuration_params=[{"key": "a", "value": "1"}, {"key": "b", "value": "2"}])
     first = info(server, made)["configuration_params"][0]

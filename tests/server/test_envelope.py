@@ -52,6 +52,11 @@ def test_an_item_is_named_by_its_index() -> None:
         assert body["field_errors"] == {"3": ["unit is wrong"]}
 
 
+def test_what_is_missing_is_required() -> None:
+    body = json.loads(failure(InputError("variable is required", index=1)).body)
+    assert body == {"status": False, "message": "Invalid data at index 1: variable is required", "field_errors": {"1": ["Required"]}}
+
+
 def test_where_the_syntax_breaks_is_not_told() -> None:
     assert json.loads(failure(InputError("Malformed request syntax: at byte 5")).body)["message"] == "Malformed request syntax"
 

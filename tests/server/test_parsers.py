@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -330,6 +331,32 @@ async def test_installed_packages_bring_parsers(tmp_path: Path, monkeypatch: pyt
     monkeypatch.syspath_prepend(str(tmp_path))
     assert (await parse_in(tmp_path / "a", {})).refusal[1].startswith("Payload parser failed: ValueError: non-hexadecimal")
     assert (await parse_in(tmp_path / "b", {"mine": sample_parsers.one})).result == "1 Data Added"  # settings win
+
+
+@in_loop
+async def test_a_slow_parser_delays_other_devices_by_one_run(tmp_path: Path) -> None:
+    given = {"slow": sample_parsers.loop, "fast": sample_parsers.one}
+    ended: list[str] = []
+    async with site(tmp_path, parsers=given, parser_timeout=0.3, parser_workers=1) as here:
+        slow, fast = (here.make(tags=[("payload_parser", name)])[1] for name in given)
+
+        async def post(name: str, token: str) -> int:
+            status = (await here.call("POST", "/data", token, b"x", "text/plain")).status
+            ended.append(name)
+            return status
+
+        posts = [asyncio.create_task(post("slow", slow)) for _ in range(4)]
+        await asyncio.wait(posts, return_when=asyncio.FIRST_COMPLETED)
+        assert await post("fast", fast) == 200
+        assert ended in (["slow", "fast"], ["slow", "slow", "fast"])  # the second one had begun when the fast one came
+        assert await asyncio.gather(*posts) == [400] * 4
+
+
+@in_loop
+async def test_waiting_bodies_of_a_device_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parsers, "DEVICE_QUEUE_MAX", 0)
+    reply = await parse_in(tmp_path, {"mine": sample_parsers.one})
+    assert reply.refusal == (503, "0 requests of this device wait for their payload parsers; nothing was stored, try again later")
 
 
 @in_loop

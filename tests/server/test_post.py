@@ -172,6 +172,7 @@ def test_a_falsy_time_is_now(server: Server, device: Made, time: Any) -> None:
         ("location", {"lat": 0}),
         ("location", {"type": "Polygon", "coordinates": [0, 0]}),
         ("location", {"coordinates": [0]}),
+        ("location", {"coordinates": [0, 0, "high"]}),
         ("location", "here"),
         ("metadata", []),
         ("metadata", "text"),

@@ -70,6 +70,7 @@ def test_a_single_variable(server: Server, filled: Made) -> None:
     assert values(server.read(filled, "variable=A&qty=1")) == [29]
     assert server.read(filled, "variable=nothing") == []
     assert server.read(filled, "variable=a,b") == []
+    assert values(server.read(filled, "variables=a&variables=A&qty=1")) == [29]
 
 
 def test_a_thousand_variables_share_10000_rows(server: Server, device: Made) -> None:
@@ -106,6 +107,13 @@ def test_a_wrong_parameter_is_refused_and_named(server: Server, filled: Made, qu
     reply = server.call("GET", "/data", filled.token, query=query)
     assert reply.refusal == (400, "Error on Query String parameters")
     assert list(reply.body["field_errors"]) == [query.split("=")[0]]
+
+
+def test_booleans_are_asked_for_as_both_sdks_write_them(server: Server, device: Made) -> None:
+    server.send(device, *({"variable": "a", "value": value} for value in (True, False, "True")))
+    assert values(server.read(device, "values=true")) == [True]
+    assert values(server.read(device, "values=True")) == ["True", True]
+    assert values(server.read(device, "values=False&values=1")) == [False]
 
 
 def test_unknown_parameters_are_ignored(server: Server, filled: Made) -> None:

@@ -4,7 +4,8 @@ A parser is `(payload, raw_payload, device) -> list[dict]`. It is found by its n
 or network, then the id of the device itself or the value of its tag `payload_parser`; if both kinds are there, the second
 gets what the first returned. Names come from the settings and from the entry points of installed packages.
 
-A thread of Python cannot be stopped, so a parser runs in a process that is killed when it takes too long.
+A thread of Python cannot be stopped, so a parser runs in a process that is killed when it takes too long. A device has one
+process at a time and a share of the queue: however slow its parser is, the others' turn comes after at most one run of it.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import os
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -32,6 +35,8 @@ TAG = "payload_parser"
 
 QUEUE_MAX, QUEUE_BYTES = 64, 16 << 20
 """Bodies that may wait for a parser's process, and their bytes; beyond it BusyError at once."""
+DEVICE_QUEUE_MAX, DEVICE_QUEUE_BYTES = 16, 4 << 20
+"""The same for the bodies of one device."""
 START_S = 30.0
 """How long a process may take to import its parsers."""
 END_S = 1.0
@@ -64,8 +69,8 @@ class Parsers:
         self.references = found | {name: reference_of(name, parser) for name, parser in given.items()}
         self._seconds = seconds
         self._result_max = result_max
-        self._free = asyncio.Semaphore(workers)
-        self._waiting, self._waiting_bytes = 0, 0
+        self._line = Line("", workers, QUEUE_MAX, QUEUE_BYTES)
+        self._device_lines: WeakValueDictionary[str, Line] = WeakValueDictionary()
         self._idle: list[Worker] = []
         self._endings: set[asyncio.Task[None]] = set()
         self._is_closed = False
@@ -95,22 +100,15 @@ class Parsers:
 
         Raises:
             Refusal: 400; the body is malformed, or a parser raised, took too long, died, or returned no list of dicts.
-            BusyError: QUEUE_MAX bodies or QUEUE_BYTES wait already.
+            BusyError: too many bodies wait already, of all devices or of this one.
         """
         job = Job(names, kind_of(content_type), body, device, show is not None, self._seconds)
-        if self._waiting >= QUEUE_MAX or (self._waiting and self._waiting_bytes + len(body) > QUEUE_BYTES):
-            raise BusyError(f"{self._waiting} requests wait for their payload parsers; nothing was stored, try again later")
-        self._waiting += 1
-        self._waiting_bytes += len(body)
-        try:
-            await self._free.acquire()
-        finally:
-            self._waiting -= 1
-            self._waiting_bytes -= len(body)
-        try:
+        own = self._device_lines.setdefault(device["id"], Line(" of this device", 1, DEVICE_QUEUE_MAX, DEVICE_QUEUE_BYTES))
+        async with AsyncExitStack() as held:
+            with self._line.waits(len(body)), own.waits(len(body)):
+                await held.enter_async_context(own.free)  # first: a device has one place among those that wait for a process
+                await held.enter_async_context(self._line.free)
             return await self._run(job, show)
-        finally:
-            self._free.release()
 
     async def _run(self, job: Job, show: Callable[[str], None] | None) -> bytes:
         worker = self._idle.pop() if self._idle else await Worker.start(self.references)
@@ -146,6 +144,29 @@ class Parsers:
         task = asyncio.create_task(worker.end())
         self._endings.add(task)
         task.add_done_callback(self._endings.discard)
+
+
+class Line:
+    """Bodies that wait for their turn, of all devices or of one; `free` is the turn."""
+
+    def __init__(self, whose: str, at_once: int, bodies_max: int, bytes_max: int) -> None:
+        self.free = asyncio.Semaphore(at_once)
+        self._whose = whose
+        self._bodies_max, self._bytes_max = bodies_max, bytes_max
+        self._bodies, self._bytes = 0, 0
+
+    @contextmanager
+    def waits(self, size_bytes: int) -> Iterator[None]:
+        """Count a body as waiting; BusyError when there is no room. A body that waits alone may have any size."""
+        if self._bodies >= self._bodies_max or (self._bodies and self._bytes + size_bytes > self._bytes_max):
+            raise BusyError(f"{self._bodies} requests{self._whose} wait for their payload parsers; nothing was stored, try again later")
+        self._bodies += 1
+        self._bytes += size_bytes
+        try:
+            yield
+        finally:
+            self._bodies -= 1
+            self._bytes -= size_bytes
 
 
 class Worker:
