@@ -85,11 +85,6 @@ class TablePart(Part):
         return self.table.num_rows
 
     def record(self, device: Device) -> bytes:
-        if "value_int" in self.table.column_names:
-            rows = self.as_rows()
-            if rows.bad:
-                raise InputError(rows.bad[0].problem)
-            return rows.record(device)
         return device.record_of_arrow(self.table)
 
     def first(self) -> tuple[str, int]:
