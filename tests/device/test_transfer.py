@@ -330,6 +330,76 @@ def test_bad_rows_of_tables(db: Engine) -> None:
     assert [point.value for point in device.points()] == [7.0, 1.0]
 
 
+@pytest.fixture
+def small_loads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tables of 100 rows are loaded in bulk; batches have 30."""
+    for place in ("engine.writes.BULK_POINTS", "transfer.importing.BULK_POINTS", "transfer.parts.TABLE_POINTS"):
+        monkeypatch.setattr(f"tsengine.{place}", 100)
+    monkeypatch.setattr("tsengine.transfer.parts.BATCH_POINTS", 30)
+
+
+def parquet_of(count: int, bad: int | None = None) -> bytes:
+    """Return a file of numbers and integers in turn, in row groups of 40."""
+    variables = ["v" if i != bad else "a b" for i in range(count)]
+    integers = pa.array([i if i % 2 else None for i in range(count)], pa.int64())
+    numbers = pa.array([None if i % 2 else float(i) for i in range(count)], pa.float64())
+    file = io.BytesIO()
+    table = pa.table({"variable": variables, "time": pa.array(range(count), pa.int64()), "value": numbers, "value_int": integers})
+    pq.write_table(table, file, row_group_size=40)
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("small_loads")
+@pytest.mark.parametrize("type", ["mutable", "immutable"])
+def test_large_tables_are_loaded_in_bulk(db: Engine, type: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    loads: list[int] = []
+    append = Device.append_arrow
+    monkeypatch.setattr(Device, "append_arrow", lambda self, table: loads.append(table.num_rows) or append(self, table))
+    device = db.create_device("device", type="mutable") if type == "mutable" else make_device(db)
+    assert imported(db, device, parquet_of(250), "parquet").stored == 250
+    assert loads == ([100, 100] if type == "immutable" else [])
+    found = [point.value for point in device.points(limit=None, order="asc")]
+    assert found == list(range(250)) and [isinstance(value, int) for value in found[:2]] == [False, True]
+
+
+@pytest.mark.usefixtures("small_loads")
+def test_a_bad_row_of_a_large_table_stops_it_before_its_batch(db: Engine) -> None:
+    device = make_device(db)
+    with pytest.raises(InputError, match="row 170: variable 'a b' must not contain"):
+        imported(db, device, parquet_of(250, bad=169), "parquet")
+    assert device.count() == 160
+    other = make_device(db, "other")
+    job = imported(db, other, parquet_of(250, bad=169), "parquet", skip_bad_rows=True)
+    assert (job.stored, job.skipped, other.count()) == (249, 1, 249)
+
+
+@pytest.mark.usefixtures("small_loads")
+@pytest.mark.parametrize("is_stored", [False, True])
+def test_an_import_that_died_within_a_load_goes_on(db: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_stored: bool) -> None:
+    """The process ends just before, or just after, the second load is there."""
+    device, path = make_device(db), tmp_path / "rows.parquet"
+    path.write_bytes(parquet_of(250))
+    append = Device.append_arrow
+
+    class Died(BaseException):
+        """Stands for the end of the process."""
+
+    def dying(self: Device, table: pa.Table) -> int:
+        if device.count():
+            if is_stored:
+                append(self, table)
+            raise Died
+        return append(self, table)
+
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(Device, "append_arrow", dying)
+        Import(db, device, path, format="parquet").run()
+    again = Import(db, device, path, format="parquet", resume=True)
+    assert again.resumed_rows == (200 if is_stored else 100)
+    assert again.run() == 250
+    assert [point.value for point in device.points(limit=None, order="asc")] == list(range(250))
+
+
 def test_rows_outside_the_window_of_time_are_named(db: Engine) -> None:
     device = make_device(db, chunk_retention=2)
     with pytest.raises(InputError, match="line 2: Time must be between"):

@@ -17,8 +17,9 @@ import msgspec
 from tsengine.core.os.file import sync_folder
 from tsengine.engine.capacity import DeviceState
 from tsengine.errors import InputError, LimitError
+from tsengine.limits import BULK_POINTS
 from tsengine.transfer.cells import BadRow, Format, Progress, format_of
-from tsengine.transfer.parts import Part, open_parts
+from tsengine.transfer.parts import Part, TablePart, open_parts
 
 if TYPE_CHECKING:
     from tsengine.device import Device
@@ -127,10 +128,24 @@ class Import:
     def _run(self, file: BinaryIO, progress: Progress | None) -> int:
         parts, position = open_parts(file, self.format, self._variable, self._state.rows, self._default_time_us)
         for part in parts:
-            self._store(part)
+            if not self._load_table(part):
+                for batch in part.batches():
+                    self._store(batch)
             if progress is not None:
                 progress(*position())
         return self.stored
+
+    def _load_table(self, part: Part) -> bool:
+        """Store a large table of an immutable device straight in segments. False: it is small, or something is wrong with it."""
+        if not isinstance(part, TablePart) or part.count < BULK_POINTS or self._device.info.type != "immutable":
+            return False
+        try:
+            self._note(part, 0)
+            self._device.append_arrow(part.table)
+        except InputError:  # stored batch by batch, it stops where it has to, and the bad rows are named
+            return False
+        self._count(part, [])
+        return True
 
     def _store(self, part: Part) -> None:
         """Store a part as one batch; without the bad rows, if they may be skipped."""
@@ -150,6 +165,10 @@ class Import:
                     raise
                 self._refuse(found)
                 bad += found
+        self._count(part, bad)
+
+    def _count(self, part: Part, bad: list[BadRow]) -> None:
+        """Count a part that is stored, and the rows that were left out of it."""
         state = self._state
         state.rows, state.stored, state.skipped, state.pending = (
             state.rows + part.rows,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from tsengine.core.ingest.fields import to_time_us
 from tsengine.errors import InputError
+from tsengine.limits import BULK_POINTS
 from tsengine.store.period import accepted_until, kept_from, window_text
 from tsengine.transfer.cells import BadRow, Format, as_point
 from tsengine.transfer.rows import csv_rows, json_rows
@@ -25,8 +26,11 @@ if TYPE_CHECKING:
 BATCH_POINTS = 50_000
 """Points of one batch of an import: one sync each, and some 20 MB of memory."""
 
+TABLE_POINTS = BULK_POINTS
+"""Rows of a table that are offered as one bulk load; where that cannot be, they are stored in batches."""
+
 BATCH_TEXT_CHARS = 32 * 1024 * 1024
-"""Texts and metadata of one batch, characters: long ones end a batch before BATCH_POINTS."""
+"""Texts and metadata of one batch, characters: long ones end a batch before BATCH_POINTS, and so do bytes of a table TABLE_POINTS."""
 
 
 class Part:
@@ -54,6 +58,10 @@ class Part:
 
     def as_rows(self) -> Part:
         return self
+
+    def batches(self) -> Iterator[Part]:
+        """Yield the part in pieces of at most BATCH_POINTS."""
+        yield self
 
     def without_bad(self, db: Engine, device: Device) -> tuple[Part, list[BadRow]]:
         """Return the part without the rows that the device does not take, and those rows."""
@@ -88,7 +96,11 @@ class TablePart(Part):
         return device.record_of_arrow(self.table)
 
     def first(self) -> tuple[str, int]:
-        return self.table.column("variable")[0].as_py(), self.table.column("time")[0].value
+        return self.table.column("variable")[0].as_py() or "", self.table.column("time")[0].value or 0  # a bad row may have none
+
+    def batches(self) -> Iterator[Part]:
+        for low in range(0, self.count, BATCH_POINTS):
+            yield TablePart(self.table.slice(low, BATCH_POINTS), self.first_row + low)
 
     def as_rows(self) -> Part:
         numbers, points, bad = [], [], []
@@ -151,22 +163,37 @@ def row_parts(rows: Iterator[tuple[int, Point | BadRow]], skip_rows: int) -> Ite
 
 
 def table_parts(batches: Iterator[pa.RecordBatch], variable: str | None, skip_rows: int, done: list[int]) -> Iterator[Part]:
-    """Cut record batches into parts, behind the first rows; done[0] becomes the number of rows read."""
+    """Make parts of record batches, behind the first rows; done[0] becomes the number of rows read."""
+    for gathered in tables_of(batches, done):
+        first = min(max(skip_rows - done[0], 0), gathered.num_rows)
+        done[0] += first
+        table = append_table(gathered.slice(first), variable)
+        for low in range(0, table.num_rows, TABLE_POINTS):
+            part = TablePart(table.slice(low, TABLE_POINTS), done[0] + 1)
+            done[0] += part.count
+            yield part
+
+
+def tables_of(batches: Iterator[pa.RecordBatch], done: list[int]) -> Iterator[pa.Table]:
+    """Gather record batches into tables of TABLE_POINTS rows or more, unless they are large before.
+
+    Raises:
+        InputError: the file is damaged behind what was yielded.
+    """
     import pyarrow as pa
 
-    while True:
+    is_end = False
+    while not is_end:
+        gathered: list[pa.RecordBatch] = []
+        damage: Exception | None = None
         try:
-            batch = next(batches, None)
+            while sum(batch.num_rows for batch in gathered) < TABLE_POINTS and sum(batch.nbytes for batch in gathered) < BATCH_TEXT_CHARS:
+                gathered.append(next(batches))
+        except StopIteration:
+            is_end = True
         except (pa.ArrowException, OSError) as error:
-            raise InputError(f"the file is damaged after row {done[0]}: {error}") from None
-        if batch is None:
-            return
-        first = min(max(skip_rows - done[0], 0), batch.num_rows)
-        row = done[0] = done[0] + first
-        table = append_table(pa.Table.from_batches([batch]).slice(first), variable)
-        while table.num_rows:
-            part = table.slice(0, BATCH_POINTS)
-            table = table.slice(BATCH_POINTS)
-            done[0] += part.num_rows
-            yield TablePart(part, row + 1)
-            row = done[0]
+            damage = error
+        if gathered:
+            yield pa.Table.from_batches(gathered)
+        if damage is not None:
+            raise InputError(f"the file is damaged after row {done[0]}: {damage}")
