@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -13,6 +13,7 @@ from tsengine.where import Where
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Value = float | int | bool | str | None
+DeviceNumber = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
 Order = Literal["asc", "desc"]
 DeviceType = Literal["immutable", "mutable"]
 Period = Literal["day", "week", "month", "quarter"]
@@ -86,7 +87,7 @@ class Token(msgspec.Struct):
     """
 
     token: str
-    device: int
+    device: DeviceNumber
     name: str
     permission: Literal["full", "read", "write"] = "full"
     serial: str | None = None
@@ -120,7 +121,7 @@ class DeviceInfo(msgspec.Struct):
         extra: fields that the store keeps for its owner and never reads (JSON values).
     """
 
-    number: int
+    number: DeviceNumber
     id: str
     name: str
     type: DeviceType

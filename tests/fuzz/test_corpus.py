@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fuzz.loop import corpus, fuzz, run_one, target, target_names
+from tests.fuzz.loop import Coverage, corpus, fuzz, run_one, target, target_names
+from tsengine.ingest import tagotip
 
 RUNS = 1_000
 
@@ -70,3 +71,16 @@ assert not coverage.is_new()
     preloaded = os.environ.get("LD_PRELOAD", "")  # a sanitizer wants to be the first
     environment = {**os.environ, "LD_PRELOAD": f"{preloaded} {library}", "PYTHONPATH": ":".join(filter(None, sys.path))}
     subprocess.run([sys.executable, "-c", program], check=True, env=environment)
+
+
+def test_coverage_sees_lines_of_modules() -> None:
+    def way(text: str) -> bool:
+        run_one(lambda data: tagotip.read_names(text) and None, b"", coverage)
+        return coverage.is_new()
+
+    coverage = Coverage([tagotip])
+    assert way("a")
+    assert not way("b")
+    assert way("a,b,c")
+    assert way("A")  # refused
+    assert not way("-") and sys.gettrace() is None

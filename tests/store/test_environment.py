@@ -44,6 +44,27 @@ def test_the_folder_and_its_files_are_the_owners_alone(tmp_path: Path) -> None:
     assert {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "a" / "b").iterdir()} == {"data.mdb": 0o600, "lock.mdb": 0o600}
 
 
+def test_a_value_that_is_no_text_is_damage(tmp_path: Path) -> None:
+    """msgspec leaves it to Python, whose error is another."""
+    environment = open_environment(tmp_path)
+    for transact in (environment.read, environment.write):
+        with pytest.raises(CorruptionError, match="damaged value"):
+            transact(lambda txn: msgspec.msgpack.decode(b"\xa2\xff\xfe"))
+    environment.close()
+
+
+@pytest.mark.parametrize("name", ["meta", "things"])
+def test_a_database_of_another_name_is_damage(tmp_path: Path, name: str) -> None:
+    """A new one in its place would hide what is lost."""
+    environment = open_environment(tmp_path)
+    environment.write(put, environment, 0, 1, 1)
+    environment.close()
+    file = tmp_path / "data.mdb"
+    file.write_bytes(file.read_bytes().replace(name.encode(), name[:-1].encode() + b"~"))
+    with pytest.raises(CorruptionError, match="LMDB environment"):
+        open_environment(tmp_path)
+
+
 @pytest.fixture
 def quick_switches() -> Iterator[None]:
     """Let threads take turns often: more interleavings, and a writer does not wait 5 ms for each call into LMDB."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +26,7 @@ from tsengine.ids import group_id
 from tsengine.rows import Row, matcher, value_text
 from tsengine.store import registers as registers_module
 from tsengine.store.environment import Environment
-from tsengine.store.register_rows import pack_group
+from tsengine.store.register_rows import pack_group, row_key
 from tsengine.store.registers import Registers
 from tsengine.types import DeviceInfo, Filter, Location, Point
 
@@ -373,6 +374,29 @@ def test_changes_wait_on_after_a_failed_flush(tmp_path: Path) -> None:
     with pytest.raises(Exception, match="closed"):
         store.flush()
     assert len(store._pending) == 1
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        [2**63, 0, 0, 0],
+        [253_402_300_800_000_000, 0, 0, 0],
+        [0, 2**32, 0, 0],
+        [0, 0, 0, 0, 2**63],
+        [0, 0, 0, 0, None, msgspec.Raw(b"\xa2\xff\xfe")],
+    ],
+    ids=["time beyond int64", "time beyond the year 9999", "variable", "integer", "no UTF-8"],
+)
+def test_a_row_that_nobody_wrote_so_is_damage(tmp_path: Path, row: list[Any]) -> None:
+    store = Registers(tmp_path)
+    store.add(1, simple(1, 1, 5))
+    store.flush()
+    store._environment.write(lambda txn: txn.put(row_key(1, 1), msgspec.msgpack.encode(row), db=store._rows))
+    with pytest.raises(CorruptionError, match="damaged value"):
+        store.query(1)
+    assert any("register 1 cannot be decoded" in problem for problem in store.check()), store.check()
+    assert store.rebuild()
+    assert len(store.query(1)) == 4 and store.check() == []
 
 
 def test_check_finds_a_missing_key(tmp_path: Path) -> None:

@@ -104,7 +104,7 @@ def check_closed(path: Path, progress: Progress | None = None) -> Report:
     """Read everything of a store whose lock the caller holds."""
     report = Report([])
     if (path / UNFINISHED_NAME).exists():
-        report.problems.append(f"{path / UNFINISHED_NAME}: {(path / UNFINISHED_NAME).read_text().strip()}")
+        report.problems.append(f"{path / UNFINISHED_NAME}: {(path / UNFINISHED_NAME).read_text(errors='replace').strip()}")
     with ExitStack() as opened:
         stores = open_stores(path, report.problems, opened)
         if stores.manifest is not None:

@@ -106,8 +106,8 @@ class _Repairer:
 
     def run(self) -> None:
         mark = self._path / UNFINISHED_NAME
-        if mark.exists() and mark.read_text().strip() != MARK:
-            self._say("left", f"{self._path} is not repaired: {mark.read_text().strip()}")
+        if mark.exists() and mark.read_text(errors="replace").strip() != MARK:
+            self._say("left", f"{self._path} is not repaired: {mark.read_text(errors='replace').strip()}")
             return
         if mark.exists():
             self._finish_exchange()

@@ -242,7 +242,7 @@ class Jobs:
         for path in self._folder.glob("*.json") if self._folder.is_dir() else ():
             try:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Job))
-            except msgspec.DecodeError as error:
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 logger.error("the job in %s cannot be read, it is left out: %s", path, error)
         for job in sorted(found, key=lambda job: (job.created_us, job.id)):
             self._jobs[job.id] = job

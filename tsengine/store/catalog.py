@@ -31,7 +31,7 @@ from tsengine.commands import (
 )
 from tsengine.errors import InputError
 from tsengine.ids import AUTHORIZATION_PREFIX
-from tsengine.store.environment import Environment, Transaction
+from tsengine.store.environment import UNDECODABLE, Environment, Transaction
 from tsengine.types import NO_DEVICE, DeviceInfo, DeviceType, Parameter, Tag, Token
 
 FORMAT_VERSION = 1
@@ -440,7 +440,7 @@ class Catalog:
         for key, value in txn.cursor(database):
             try:
                 found[key] = decode(value)
-            except msgspec.DecodeError as error:
+            except UNDECODABLE as error:
                 lost.append(f"{what} {key.hex()} cannot be decoded: {error}")
         return found
 

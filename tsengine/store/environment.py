@@ -42,6 +42,7 @@ _LOCK_HEADER_BYTES = 2 * _LOCK_SLOT_BYTES
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DAMAGED = (lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.InvalidError, lmdb.VersionMismatchError)
+UNDECODABLE = (msgspec.DecodeError, UnicodeDecodeError)  # msgspec leaves text that is no UTF-8 to Python
 _DATABASE_FLAGS = {"dupsort": 0x04, "dupfixed": 0x10}
 _KEY_FORMAT = b"format"
 _KEY_APPLIED = b"applied"
@@ -211,7 +212,7 @@ class Environment:
                 return work(txn, *args, **kwargs)
         except lmdb.Error as error:
             raise self._translated(error) from error
-        except msgspec.DecodeError as error:
+        except UNDECODABLE as error:
             raise CorruptionError("value", file=self.file, found=str(error)) from error
         finally:
             with self._gate:
@@ -240,7 +241,7 @@ class Environment:
                     self._grow()
                 except lmdb.Error as error:
                     raise self._failed(error) from error
-                except msgspec.DecodeError as error:
+                except UNDECODABLE as error:
                     raise CorruptionError("value", file=self.file, found=str(error)) from error
                 else:
                     self._applied = self._staged_applied

@@ -11,9 +11,8 @@ from itertools import chain, groupby
 from typing import Any
 
 import lmdb
-import msgspec
 
-from tsengine.store.environment import Transaction
+from tsengine.store.environment import UNDECODABLE, Transaction
 from tsengine.store.register_rows import StoredRow, decode_row, entry
 
 Databases = Mapping[str, Any]
@@ -101,10 +100,8 @@ def _decoded(pairs: Any) -> tuple[list[tuple[bytes, StoredRow]], list[tuple[byte
     for key, value in pairs:
         try:
             row = decode_row(value)
-            entry(row.time_us, 0)  # raises if a key cannot hold it
-            row.variable.to_bytes(4, "big")
             rows.append((key[4:], row))
-        except (msgspec.DecodeError, OverflowError, ValueError) as error:
+        except UNDECODABLE as error:
             unreadable.append((key, str(error)))
     return rows, unreadable
 

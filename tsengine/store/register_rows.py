@@ -7,19 +7,25 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from msgspec.structs import astuple
 
+from tsengine.core.calendar import TIMES
 from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
-from tsengine.types import Value
 
 _SIGN = 1 << 63
 _ROW_KEY = struct.Struct(">IQ")
 _ENTRY = struct.Struct(">QQ")
 _ARRAY32 = b"\xdd"
+
+
+# Checked when a row is decoded: what is beyond these was not written so.
+_Time = Annotated[int, msgspec.Meta(ge=TIMES[0], le=TIMES[1])]
+_Variable = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+_Integer = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 
 
 class StoredRow(msgspec.Struct, array_like=True, gc=False):
@@ -32,11 +38,11 @@ class StoredRow(msgspec.Struct, array_like=True, gc=False):
         metadata: JSON.
     """
 
-    time_us: int
-    variable: int
-    received_us: int
+    time_us: _Time
+    variable: _Variable
+    received_us: _Time
     group: Any
-    value: Value = None
+    value: float | _Integer | bool | str | None = None
     unit: str | None = None
     lat: float | None = None
     lng: float | None = None

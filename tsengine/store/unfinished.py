@@ -21,7 +21,7 @@ def refuse_unfinished(path: Path) -> None:
     """
     mark = path / UNFINISHED_NAME
     if mark.exists():
-        raise StorageError(f"{path} is no whole store: {mark.read_text().strip()}")
+        raise StorageError(f"{path} is no whole store: {mark.read_text(errors='replace').strip()}")
     if (path / "wal").is_dir() and list_files(str(path / "wal"), LOG_SUFFIX):
         for name in ("catalog", "registers", "manifest"):
             file = path / name / "data.mdb"

@@ -199,7 +199,7 @@ class Import:
             found = msgspec.json.decode(self._path.read_bytes(), type=ImportState)
         except FileNotFoundError:
             return state
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
             raise InputError(f"the state of the earlier import, {self._path}, cannot be read: {error}; remove it to start again") from None
         pending, found.pending = found.pending, None
         if pending is not None and self._device.count(pending.variable, pending.time_us, pending.time_us) > pending.count:

@@ -1,7 +1,7 @@
 """Whole MQTT connections: in pieces they answer and store what they do when all comes at once, and nothing of them is left.
 
-Two servers with the same devices and the same clock; one gets an input whole, the other in pieces. TOKEN in an input stands for the
-token of the device there.
+Two servers with the same devices and the same clock; one gets an input whole, the other in pieces. The first TOKEN in an input stands
+for the token of the device there.
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ class Server:
         talk = self.listener._make_session()
         wire = Wire(talk)
         talk.connection_made(wire)
-        data = data.replace(TOKEN.encode(), self.token.encode())
+        data = data.replace(TOKEN.encode(), self.token.encode(), 1)  # in CONNECT; elsewhere it might be stored
         for start, end in zip([0, *cuts], [*cuts, len(data)], strict=True):
             while not wire.is_reading and not wire.is_closed:
                 await asyncio.sleep(0)
