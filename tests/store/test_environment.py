@@ -45,7 +45,7 @@ def test_the_folder_and_its_files_are_the_owners_alone(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_no_text_is_damage(tmp_path: Path) -> None:
-    """msgspec leaves it to Python, whose error is another."""
+    """Msgspec leaves it to Python, whose error is another."""
     environment = open_environment(tmp_path)
     for transact in (environment.read, environment.write):
         with pytest.raises(CorruptionError, match="damaged value"):
