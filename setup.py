@@ -4,7 +4,7 @@ Environment:
     TSENGINE_CHECKED=1   bounds checks, initialised checks and assertions on (`make build-checked`).
     TSENGINE_SANITIZED=1 AddressSanitizer and UndefinedBehaviorSanitizer on (`make test-asan`).
     TSENGINE_THREADS=1   ThreadSanitizer on (`make test-tsan`).
-    TSENGINE_FUZZED=1    AddressSanitizer as above, and each branch calls __sanitizer_cov_trace_pc, which tests/fuzz/coverage.c has (`make fuzz`).
+    TSENGINE_FUZZED=1    as TSENGINE_SANITIZED, and each branch calls __sanitizer_cov_trace_pc of tests/fuzz/coverage.c (`make fuzz`).
     TSENGINE_ANNOTATE=1  write the annotated HTML beside the translated C (`make annotate`).
     TSENGINE_COMPILE=0   no extensions: link the Python files only, the caller compiles by himself (`make build`).
 
