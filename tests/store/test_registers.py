@@ -382,10 +382,12 @@ def test_changes_wait_on_after_a_failed_flush(tmp_path: Path) -> None:
         [2**63, 0, 0, 0],
         [253_402_300_800_000_000, 0, 0, 0],
         [0, 2**32, 0, 0],
+        [0, 0, 0, {}],
+        [0, 0, 0, 2],
         [0, 0, 0, 0, 2**63],
         [0, 0, 0, 0, None, msgspec.Raw(b"\xa2\xff\xfe")],
     ],
-    ids=["time beyond int64", "time beyond the year 9999", "variable", "integer", "no UTF-8"],
+    ids=["time beyond int64", "time beyond the year 9999", "variable", "group", "group of a later request", "integer", "no UTF-8"],
 )
 def test_a_row_that_nobody_wrote_so_is_damage(tmp_path: Path, row: list[Any]) -> None:
     store = Registers(tmp_path)
