@@ -59,7 +59,7 @@ test-asan: build/in-tree-sanitized ## every floor under AddressSanitizer and Und
 # Addresses have to lie where ThreadSanitizer looks for them: setarch -R.
 test-tsan: build/in-tree-threads ## the log, readers beside writers, background work under ThreadSanitizer; replaces the build in the tree
 	LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=suppressions=tests/tsan.txt:report_signal_unsafe=0:exitcode=66 \
-	setarch -R $(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 -m "not slow" $(RACES)
+	setarch -R $(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 $(RACES)
 
 fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
