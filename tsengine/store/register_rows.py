@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import astuple
 
+from tsengine.core.places import Places
 from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
 from tsengine.types import Value
@@ -43,6 +44,8 @@ class StoredRow(msgspec.Struct, array_like=True, gc=False):
     metadata: bytes | None = None
 
 
+PLACES = Places(StoredRow, StoredRow.__struct_fields__)
+
 encode = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(StoredRow).decode
 _decode_rows = msgspec.msgpack.Decoder(list[StoredRow]).decode
@@ -58,9 +61,9 @@ def row_key(device: int, sequence: int) -> bytes:
     return _ROW_KEY.pack(device, sequence)
 
 
-def sequences_of(keys: list[bytes]) -> list[int]:
-    """Return the sequences in keys of registers."""
-    return [sequence for _, sequence in _ROW_KEY.iter_unpack(b"".join(keys))]
+def sequences_of(entries: list[bytes]) -> list[int]:
+    """Return the sequences in entries of secondary keys."""
+    return [sequence for _, sequence in _ENTRY.iter_unpack(b"".join(entries))]
 
 
 def entry(time_us: int, sequence: int) -> bytes:
