@@ -125,7 +125,13 @@ class Engine(Writes):
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers", make_room=self._reserve.release)
             opened.callback(self.registers.close)
-            self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
+            self.columnar = ColumnarStore(
+                self.path,
+                device_of=self.info_of,
+                memory_bytes=memory_mb << 20,
+                on_frozen=self._wake_sealer,
+                on_dropped=self._wake_compactor,
+            )
             opened.callback(self.columnar.close)
             self.newest = Newest()
             reach = self.catalog.log_reach
@@ -406,6 +412,10 @@ class Engine(Writes):
         if self._workers:
             self._maintenance.wake()
 
+    def _wake_compactor(self) -> None:
+        if self._workers:
+            self._compactor.wake()
+
     def _maintain(self) -> None:
         now_us = self._trusted_clock.now_us()
         if now_us is not None:  # first: it frees what the rest may need
@@ -422,6 +432,7 @@ class Engine(Writes):
         self._trim(wait=False)
 
     def _merge(self) -> None:
+        self.columnar.let_go()
         self._reserve.keep()
         try:
             while self._compaction.merge_due(self._trusted_clock.now_us()):
