@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from tsengine.core.calendar import TIMES
+from tsengine.core.places import Places
 from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
 
@@ -49,6 +50,8 @@ class StoredRow(msgspec.Struct, array_like=True, gc=False):
     metadata: bytes | None = None
 
 
+PLACES = Places(StoredRow, StoredRow.__struct_fields__)
+
 encode = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(StoredRow).decode
 _decode_rows = msgspec.msgpack.Decoder(list[StoredRow]).decode
@@ -64,9 +67,9 @@ def row_key(device: int, sequence: int) -> bytes:
     return _ROW_KEY.pack(device, sequence)
 
 
-def sequences_of(keys: list[bytes]) -> list[int]:
-    """Return the sequences in keys of registers."""
-    return [sequence for _, sequence in _ROW_KEY.iter_unpack(b"".join(keys))]
+def sequences_of(entries: list[bytes]) -> list[int]:
+    """Return the sequences in entries of secondary keys."""
+    return [sequence for _, sequence in _ENTRY.iter_unpack(b"".join(entries))]
 
 
 def entry(time_us: int, sequence: int) -> bytes:
