@@ -12,6 +12,7 @@ PINS := dev server build bench arcticdb
 PYTEST := $(BIN)/python -m pytest
 PROPERTIES := tests/codec tests/batch tests/store/test_strings.py tests/store/test_segment.py
 COMPILED := $(addprefix tests/,batch calendar codec device engine fuzz ingest log server/test_rows.py store)
+RACES := tests/log tests/engine/test_races.py tests/engine/test_background.py tests/device/test_snapshots.py tests/store/test_bulk.py
 BENCH := $(PYTEST) --benchmark-enable --benchmark-only --benchmark-quiet
 FULL := TSENGINE_BENCH_RESULTS=build/bench/full.json TSENGINE_BENCH_MONTHS=36 TSENGINE_BENCH_DEVICES=10000 TSENGINE_BENCH_TSBS=100,3
 QUICK := TSENGINE_BENCH_RESULTS=build/bench/quick.json TSENGINE_BENCH_MONTHS=1 TSENGINE_BENCH_DEVICES=100 TSENGINE_BENCH_TSBS=10,1
@@ -24,7 +25,7 @@ SANITIZERS = LD_PRELOAD="$$(for name in libasan.so libubsan.so libstdc++.so; do 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan fuzz-http fuzz soak test-crash lint format annotate $(addprefix bench-,$(PARTS)) bench-quick bench-full bench-publish bench-tables bench-peers wheels pin clean
+.PHONY: help build build-checked serve test test-normal test-checked test-properties test-asan test-tsan fuzz-http fuzz soak test-crash lint format annotate $(addprefix bench-,$(PARTS)) bench-quick bench-full bench-publish bench-tables bench-peers wheels pin clean
 
 help: ## list these commands
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
@@ -54,6 +55,11 @@ test-properties: build ## codecs, batches and segments with 10,000 examples of e
 test-asan: build/in-tree-sanitized ## every floor under AddressSanitizer and UndefinedBehaviorSanitizer; replaces the build in the tree
 	$(SANITIZERS) \
 	$(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 $(COMPILED)
+
+# Addresses have to lie where ThreadSanitizer looks for them: setarch -R.
+test-tsan: build/in-tree-threads ## the log, readers beside writers, background work under ThreadSanitizer; replaces the build in the tree
+	LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" TSAN_OPTIONS=suppressions=tests/tsan.txt:report_signal_unsafe=0:exitcode=66 \
+	setarch -R $(PYTEST) -p no:cacheprovider --capture=sys --timeout=1800 $(RACES)
 
 fuzz-http: build ## schemathesis and 100,000 bodies of any bytes against a real server (15 minutes); SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
@@ -159,12 +165,13 @@ clean: ## remove what was built, tested and measured; keeps .venv and data
 	find ext tsengine tests benches -name __pycache__ -prune -exec rm -rf {} +
 
 # setup.py leaves exactly one of the two marks, so going over to the other kind runs again; it then only copies, nothing is compiled.
-build/in-tree-normal build/in-tree-checked build/in-tree-sanitized build/in-tree-fuzzed: $(SOURCES) $(INSTALLED)
+build/in-tree-normal build/in-tree-checked build/in-tree-sanitized build/in-tree-fuzzed build/in-tree-threads: $(SOURCES) $(INSTALLED)
 	@mkdir -p build
 	@$(PREREQUISITES)
 	find ext -name '*.so' -delete
 	@echo 'make: compiling what changed; all of it takes some minutes'
-	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) TSENGINE_FUZZED=$(if $(findstring fuzzed,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
+	TSENGINE_CHECKED=$(if $(findstring checked,$@),1,0) TSENGINE_SANITIZED=$(if $(findstring sanitized,$@),1,0) TSENGINE_FUZZED=$(if $(findstring fuzzed,$@),1,0) \
+	    TSENGINE_THREADS=$(if $(findstring threads,$@),1,0) $(BIN)/python setup.py -q build_ext --inplace
 
 # The command `tsengine`: an editable install that only links, since the extensions are compiled above. `compat` puts the tree on the
 # path: the other kind looks for it last, after a folder `tsengine` beside a script, as a clone is.

@@ -3,7 +3,8 @@
 Environment:
     TSENGINE_CHECKED=1   bounds checks, initialised checks and assertions on (`make build-checked`).
     TSENGINE_SANITIZED=1 AddressSanitizer and UndefinedBehaviorSanitizer on (`make test-asan`).
-    TSENGINE_FUZZED=1    the same, and each branch calls __sanitizer_cov_trace_pc, which tests/fuzz/coverage.c has (`make fuzz`).
+    TSENGINE_THREADS=1   ThreadSanitizer on (`make test-tsan`).
+    TSENGINE_FUZZED=1    as TSENGINE_SANITIZED, and each branch calls __sanitizer_cov_trace_pc of tests/fuzz/coverage.c (`make fuzz`).
     TSENGINE_ANNOTATE=1  write the annotated HTML beside the translated C (`make annotate`).
     TSENGINE_COMPILE=0   no extensions: link the Python files only, the caller compiles by himself (`make build`).
 
@@ -30,6 +31,7 @@ if os.name != "posix":
 CHECKED = os.environ.get("TSENGINE_CHECKED") == "1"
 FUZZED = os.environ.get("TSENGINE_FUZZED") == "1"
 SANITIZED = FUZZED or os.environ.get("TSENGINE_SANITIZED") == "1"
+THREADS = os.environ.get("TSENGINE_THREADS") == "1"
 ANNOTATE = os.environ.get("TSENGINE_ANNOTATE") == "1"
 COMPILE = os.environ.get("TSENGINE_COMPILE") != "0"
 
@@ -64,6 +66,10 @@ elif SANITIZED:
     if FUZZED:
         KIND = "fuzzed"
         COMPILE_ARGS += ["-fsanitize-coverage=trace-pc"]
+elif THREADS:
+    KIND = "threads"
+    LINK_ARGS = ["-fsanitize=thread"]
+    COMPILE_ARGS += ["-O1", "-g1", "-fno-omit-frame-pointer", *LINK_ARGS]
 else:
     KIND = "normal"
     COMPILE_ARGS += ["-O3", "-g0"]

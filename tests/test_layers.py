@@ -91,6 +91,7 @@ FLOORS: list[dict[str, str]] = [
             " tsengine.core.store.segment"
         ),
         "tsengine.core.store.page": "tsengine.core.store.points tsengine.core.store.scan",
+        "tsengine.core.store.register": "tsengine.core.store.page",
         "tsengine.core.store.seal": "tsengine.core.store.memtable tsengine.core.store.points tsengine.core.store.segment_writer",
         "tsengine.core.store.bulk": (
             "tsengine.core.ingest.rows tsengine.core.ingest.table tsengine.core.store.points tsengine.core.store.seal"

@@ -250,12 +250,12 @@ class Device(DeviceReads):
         """
         self._check_type("mutable", "You cannot get single points of an immutable device")
         check_text(id, "the id of a register")
-        self._engine.settle(self.number)
-        found = ids.parse_point_id(id)
-        row = self._engine.registers.get(self.number, found[1]) if found and found[0] == self.number else None
-        if row is None:
+        number, found = self._info.number, ids.parse_point_id(id)
+        self._engine.settle(number)
+        point = self._engine.registers.get(number, found[1]) if found is not None and found[0] == number else None
+        if point is None:
             raise NotFoundError(f"the device has no register {id!r}")
-        return points_of_rows([row], self.number)[0]
+        return point
 
     def edit(self, items: Iterable[dict[str, Any]]) -> int:
         """Change registers: each item has an `id` and the fields to replace, all or none; return how many were found.

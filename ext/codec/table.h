@@ -19,6 +19,8 @@
 /* Unaligned words inside encoded bytes. */
 typedef uint32_t word32 __attribute__((aligned(1), may_alias));
 typedef uint64_t word64 __attribute__((aligned(1), may_alias));
+/* Four words beside one another, anywhere in memory. */
+typedef uint64_t four64 __attribute__((vector_size(32), aligned(1), may_alias));
 
 /* Eight integers of 32 bits side by side, at any address. */
 typedef uint32_t eight_words __attribute__((vector_size(32), aligned(4), may_alias));

@@ -49,7 +49,10 @@ from tsengine.errors import CorruptionError, NotFoundError, StorageError, Storag
 from tsengine.notices import logger
 
 cdef enum:
-    PREALLOCATE_BYTES = 1 << 20     # zeros are written ahead in such steps: overwriting syncs in 2/3 of the time of appending
+    # Zeros are written ahead, because overwriting syncs in 2/3 of the time of appending: as many as the file has, within these bounds.
+    # A store that is opened for one write does not wait for a mebibyte.
+    AHEAD_BYTES_MIN = 1 << 16
+    AHEAD_BYTES_MAX = 1 << 20
     BUFFER_BYTES = 1 << 20          # frames up to this are one pwrite
     SPARE_FILES_MAX = 2             # trimmed files kept for reuse
 
@@ -155,6 +158,7 @@ cdef class WalFolder:
 
     cdef int make_room(self, int64_t frame_bytes) noexcept nogil:
         cdef int64_t end_offset = self.position + frame_bytes
+        cdef int64_t ahead_bytes = min(max(self.position, <int64_t> AHEAD_BYTES_MIN), <int64_t> AHEAD_BYTES_MAX)
         cdef int status
         if self.is_torn:
             status = file_truncate(self.fd, self.position)
@@ -162,11 +166,11 @@ cdef class WalFolder:
                 return status
             self.is_torn = False
             self.allocated_bytes = self.position
-        if end_offset > self.allocated_bytes and 0 < frame_bytes <= PREALLOCATE_BYTES and not self.is_tight:
+        if end_offset > self.allocated_bytes and 0 < frame_bytes <= AHEAD_BYTES_MAX and not self.is_tight:
             # Best effort: when there is no room for zeros there may still be room for the frame. What zeros took is given
             # back, and no more are written in this file: the stores need what is left of the disk.
-            if file_zero(self.fd, PREALLOCATE_BYTES, end_offset) == 0:
-                self.allocated_bytes = end_offset + PREALLOCATE_BYTES
+            if file_zero(self.fd, ahead_bytes, end_offset) == 0:
+                self.allocated_bytes = end_offset + ahead_bytes
             else:
                 self.is_tight = True
                 status = file_truncate(self.fd, self.allocated_bytes)
@@ -365,7 +369,7 @@ cdef class WalFolder:
                 size_bytes = self.closed_bytes.pop(path)
                 is_changed = True
                 # A reader may have the file open, and a longer one would keep its size for ever.
-                is_kept = size_bytes <= self.file_bytes + PREALLOCATE_BYTES and len(self.spares) + len(freed) < SPARE_FILES_MAX
+                is_kept = size_bytes <= self.file_bytes + AHEAD_BYTES_MAX and len(self.spares) + len(freed) < SPARE_FILES_MAX
                 if self.reader_count or not is_kept:
                     remove_file(path)
                 else:

@@ -222,7 +222,11 @@ cdef class Wal:
 
     @property
     def has_room(self):
-        return not self.is_crowded()
+        cdef bint is_crowded
+        pthread_mutex_lock(&self.mutex)
+        is_crowded = self.is_crowded()
+        pthread_mutex_unlock(&self.mutex)
+        return not is_crowded
 
     @property
     def staged_bytes(self):

@@ -1,6 +1,6 @@
 """Files mapped into memory for reading. The descriptor is closed at once, so mappings cost no descriptors."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport int64_t, uint8_t
 
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, mmap, munmap
 
@@ -29,5 +29,8 @@ cdef class Mapping:
             raise StorageError(f"cannot read {self.path}: {error.strerror or error}") from error
 
     def __dealloc__(self):
-        if self.data != NULL:
-            munmap(<void*> self.data, self.size_bytes)
+        cdef void* address = <void*> self.data
+        cdef int64_t size_bytes = self.size_bytes
+        if address != NULL:
+            with nogil:     # it may be what frees the space of a file that was unlinked: a millisecond
+                munmap(address, size_bytes)

@@ -138,11 +138,15 @@ static void REDUCE(integer_range)(const int64_t *values, int64_t n, int64_t *low
     *high = highs[0];
 }
 
+/* Moved so that `low` is the smallest integer there is, one comparison tells. */
 static int64_t REDUCE(integer_between)(const int64_t *values, int64_t n, int64_t low, int64_t high) {
-    int64_t count = 0;
+    uint64_t origin = (uint64_t)low + (1ull << 63);
+    int64_t reach = (int64_t)((uint64_t)high - origin), outside = 0;
+    if (low > high)
+        return 0;
     for (int64_t i = 0; i < n; i++)
-        count += (values[i] >= low) & (values[i] <= high);
-    return count;
+        outside += (int64_t)((uint64_t)values[i] - origin) > reach;
+    return n - outside;
 }
 
 static void REDUCE(word_range)(const int32_t *values, int64_t n, int32_t *low, int32_t *high) {

@@ -10,6 +10,9 @@ from tsengine.core.codec.crc32c import crc32c
 LONG, SHORT = 3 * 4096, 3 * 256
 """Inputs from which the three-stream loops run."""
 
+WIDE = 512
+"""Inputs from which products of 512 bits are folded: 256 bytes a round, then 64, then what is left."""
+
 
 def bitwise(data: bytes, seed: int = 0) -> int:
     register = seed ^ 0xFFFFFFFF
@@ -45,6 +48,12 @@ def test_data_may_start_anywhere() -> None:
     data = np.random.default_rng(2).bytes(1000)
     for start in range(9):
         assert crc32c(memoryview(data)[start:]) == bitwise(data[start:])
+
+
+def test_every_length_around_the_folds() -> None:
+    data = np.random.default_rng(3).bytes(3 * WIDE)
+    for size in [*range(WIDE - 3, WIDE + 80), *range(WIDE + 253, WIDE + 260), *range(2 * WIDE - 70, 2 * WIDE + 3), 3 * WIDE]:
+        assert crc32c(data[:size], 7) == bitwise(data[:size], 7), size
 
 
 @given(st.binary(max_size=3000), st.integers(0, 3000), st.integers(0, 2**32 - 1))

@@ -70,7 +70,7 @@ def examine(work: Rounds, folder: Path, where: str, is_lmdb: bool, is_killed: bo
         try:
             work.book._match(who, rows, work.book.states[who], where)
         except Violation as violation:
-            if is_killed and (": cut of wal/" in where or ": page of wal/" in where):
+            if is_killed and any(f": {kind} of wal/" in where for kind in ("cut", "page", "removed")):
                 return "the end of the log is gone"  # what a kill left has no witness yet: nothing can tell it from a crash
             if not problems or not is_lmdb:
                 raise Violation(violation.name, f"{violation}; check tells {problems[:2]}") from None

@@ -223,6 +223,10 @@ def test_comparisons_of_sealed_columns_are_those_of_numpy(tmp_path: Path, shape:
                 assert device.count("t", where={operator: bound}) == expected.sum(), (operator, bound)
             found = device.aggregate_arrays("t", "count", where={"gte": bound})
             assert sum(int(part.columns["count"][0][0]) for part in found.values()) == (column >= bound).sum()
+        low, high = float(np.min(column)), float(np.max(column))
+        for where, expected in (({"gte": low, "lte": high}, len(column)), ({"gt": high, "lt": low}, 0), ({"gte": high, "lte": low}, 0)):
+            found = device.aggregate_arrays("t", "count", where=where)
+            assert sum(int(part.columns["count"][0].sum()) for part in found.values()) == expected
 
 
 def test_arrays_of_a_read_stay_what_they_are(tmp_path: Path) -> None:

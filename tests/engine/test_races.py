@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import random
 import shutil
+import sys
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -120,7 +121,7 @@ NAMES = ("append", "append", "stage", "load", "read", "read", "scan", "edit", "s
 def test_everything_at_once_and_a_close_in_the_middle(tmp_path: Path, seconds: float) -> None:
     seed = random.SystemRandom().getrandbits(32)
     print("seed", seed)
-    faulthandler.dump_traceback_later(DEADLOCK_S, exit=True)  # a deadlock is told, not waited for
+    faulthandler.dump_traceback_later(DEADLOCK_S, exit=True, file=sys.__stderr__)  # a deadlock is told, not waited for
     try:
         crowd = Crowd(tmp_path, seed)
         threads = [threading.Thread(target=crowd.live, args=(name,), name=name) for name in NAMES]

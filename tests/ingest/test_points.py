@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -233,6 +234,27 @@ def test_variables_become_lower_case() -> None:
     assert one(variable="ÉTAT").variable == "état"
     assert one(variable="a" * 100).variable == "a" * 100
     assert one(variable="ж" * 100).variable == "ж" * 100
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_names_in_any_order_are_told_apart(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    same = [f"Name{number}" for number in range(3 + 9 * seed)]  # below and above how many are known by the object
+    names = [same[number] if random.random() < 0.7 else "".join(list(same[number])) for number in random.integers(0, len(same), 500)]
+    names += same * 3
+    found = [row.variable for row in batch.rows(from_points([{"variable": name, "value": 1} for name in names], NOW_US))]
+    assert found == [name.lower() for name in names]
+    again = [row.variable for row in batch.rows(from_points([Point(name) for name in reversed(names)], NOW_US))]
+    assert again == found[::-1]
+
+
+def test_names_of_a_refused_batch_are_let_go() -> None:
+    name = "".join(["let", "go"])
+    held = sys.getrefcount(name)
+    with pytest.raises(InputError, match="index 1"):
+        from_points([{"variable": name}, {"variable": None}], NOW_US)
+    from_points([{"variable": name}, {"variable": name}], NOW_US)
+    assert sys.getrefcount(name) == held
 
 
 def test_times_of_every_type() -> None:

@@ -9,7 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import tarfile
 import venv
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
@@ -38,8 +37,7 @@ def make_sdist(folder: Path) -> Path:
 
 def make_wheel(sdist: Path, folder: Path) -> Path:
     if DIST is None:
-        with tarfile.open(sdist) as archive:
-            archive.extractall(folder, filter="data")
+        shutil.unpack_archive(sdist, folder)
         (tree,) = folder.iterdir()
         for kind in (ROOT / "build").glob("normal-*"):
             shutil.copytree(kind, tree / "build" / kind.name, ignore=shutil.ignore_patterns("temp.*"))

@@ -35,7 +35,9 @@ class Stored:
         def on_frozen() -> None:
             self.frozen_count += 1
 
-        store = ColumnarStore(self.folder, device_of=self.infos.get, memory_bytes=self.memory_bytes, on_frozen=on_frozen)
+        store = ColumnarStore(
+            self.folder, device_of=self.infos.get, memory_bytes=self.memory_bytes, on_frozen=on_frozen, on_dropped=lambda: store.let_go()
+        )
         self.compaction = Compaction(store, self.infos.get, clock=self.clock)
         return store
 

@@ -21,12 +21,13 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from tsengine.commands import Command, DeleteDevice, DeleteRegisters, EditRegisters, EmptyRegisters, PutDevice
 from tsengine.core import batch
 from tsengine.core.ingest.points import from_points
+from tsengine.core.store.page import points_of_rows
 from tsengine.errors import CorruptionError, StorageError
 from tsengine.ids import group_id
 from tsengine.rows import Row, matcher, value_text
 from tsengine.store import registers as registers_module
 from tsengine.store.environment import Environment
-from tsengine.store.register_rows import pack_group, row_key
+from tsengine.store.register_rows import encode, pack_group, row_key
 from tsengine.store.registers import Registers
 from tsengine.types import DeviceInfo, Filter, Location, Point
 
@@ -41,6 +42,10 @@ def record(device: int, first_sequence: int, points: Iterable[Point], now_us: in
 
 def simple(device: int, first_sequence: int, count: int, variable: str = "t") -> bytes:
     return record(device, first_sequence, (Point(variable, i, time=T0 + i) for i in range(count)))
+
+
+def point_of(device: int, row: Row | None) -> Point | None:
+    return None if row is None else points_of_rows([row], device)[0]
 
 
 # --- the oracle -----------------------------------------------------------------------------------------------------
@@ -216,6 +221,7 @@ class RegistersAgainstModel(RuleBasedStateMachine):
         expected = self.model.query(device, filter, order)
         piece = expected[skip : None if limit is None else skip + limit]
         assert self.store.query(device, filter, order=order, limit=limit, skip=skip) == piece
+        assert self.store.points(device, filter, order=order, limit=limit, skip=skip) == points_of_rows(piece, device)
         assert self.store.sequences(device, filter, order=order, limit=limit, skip=skip) == [row.sequence for row in piece]
         assert self.store.count(device, filter) == len(expected)
 
@@ -228,7 +234,7 @@ class RegistersAgainstModel(RuleBasedStateMachine):
 
     @rule(device=st.sampled_from(DEVICES), sequence=sequences)
     def get(self, device: int, sequence: int) -> None:
-        assert self.store.get(device, sequence) == self.model.devices.get(device, {}).get(sequence)
+        assert self.store.get(device, sequence) == point_of(device, self.model.devices.get(device, {}).get(sequence))
 
     @rule()
     def check(self) -> None:
@@ -240,7 +246,7 @@ class RegistersAgainstModel(RuleBasedStateMachine):
         for device in DEVICES:
             held = self.model.devices.get(device, {})
             for sequence in range(self.next_sequence[device] + 1):
-                assert self.store.get(device, sequence) == held.get(sequence)
+                assert self.store.get(device, sequence) == point_of(device, held.get(sequence))
             assert self.store.existing(device, range(-1, self.next_sequence[device] + 1)) == sorted(held)
         assert self.store.applied_seq == applied
 
@@ -382,10 +388,12 @@ def test_changes_wait_on_after_a_failed_flush(tmp_path: Path) -> None:
         [2**63, 0, 0, 0],
         [253_402_300_800_000_000, 0, 0, 0],
         [0, 2**32, 0, 0],
+        [0, 0, 0, {}],
+        [0, 0, 0, 2],
         [0, 0, 0, 0, 2**63],
         [0, 0, 0, 0, None, msgspec.Raw(b"\xa2\xff\xfe")],
     ],
-    ids=["time beyond int64", "time beyond the year 9999", "variable", "integer", "no UTF-8"],
+    ids=["time beyond int64", "time beyond the year 9999", "variable", "group", "group of a later request", "integer", "no UTF-8"],
 )
 def test_a_row_that_nobody_wrote_so_is_damage(tmp_path: Path, row: list[Any]) -> None:
     store = Registers(tmp_path)
@@ -412,6 +420,35 @@ def test_check_finds_a_missing_key(tmp_path: Path) -> None:
     assert any("device 2 has time keys but no registers" in problem for problem in store.check())
     with pytest.raises(CorruptionError, match="expected 5 registers, found 0"):
         store.query(2)
+
+
+@pytest.mark.parametrize(
+    "stored",
+    [
+        [2**63, 1, T0, 0, 1.5],
+        [2**63 - 1, 1, T0, 0, 1.5],
+        [T0, 1, -(2**63), 0, 1.5],
+        [T0, 99, T0, 0, 1.5],
+        [T0, 1, T0, 3, 1.5],
+        [T0, 1, T0, -1, 1.5],
+        [T0, 1, T0, 2.5, 1.5],
+        [T0, 1, T0, 0, 1.5, None, None, None, b"[1"],
+        [T0, 1, T0, 0, [1.5]],
+        [T0, 1],
+    ],
+)
+def test_a_damaged_row_is_told_however_it_is_read(tmp_path: Path, stored: list[Any]) -> None:
+    store = Registers(tmp_path)
+    store.add(1, simple(1, 1, 3))
+    store.flush()
+    store._environment.write(lambda txn: txn.put(row_key(1, 2), encode(stored), db=store._rows))
+    with pytest.raises(CorruptionError):
+        store.get(1, 2)
+    with pytest.raises(CorruptionError):
+        store.points(1, Filter(), order="desc", limit=None, skip=0)
+    assert len(store.points(1, Filter(), order="desc", limit=1, skip=0)) == 1
+    assert store.get(1, 1) is not None
+    store.close()
 
 
 def test_a_newer_format_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -480,13 +517,13 @@ def test_a_register_is_read_whole_while_its_edits_are_applied(tmp_path: Path) ->
     store.add(1, simple(1, 1, 1))
     store.add(2, EditRegisters(1, ((1, {"unit": "0"}),)))
     stop = threading.Event()
-    failures: list[Row | None] = []
+    failures: list[Point | None] = []
 
     def read() -> None:
         while not stop.is_set():
-            row = store.get(1, 1)
-            if row is None or row.value - int(row.unit or 0) not in (0, 1):  # type: ignore[operator]
-                failures.append(row)
+            point = store.get(1, 1)
+            if point is None or point.value - int(point.unit or 0) not in (0, 1):  # type: ignore[operator]
+                failures.append(point)
                 return
 
     def flush() -> None:

@@ -55,6 +55,12 @@ class DeviceState:
         self.is_stale = False
         self._from_us = self._until_us = self._window_end_us = 0
 
+    def __enter__(self) -> DeviceState:
+        return self  # `Writes.locked_state` has taken the lock
+
+    def __exit__(self, *exc: object) -> None:
+        self.lock.release()
+
     def load(self, columnar: ColumnarStore, registers: Registers) -> None:
         """Take counts and next sequence from the stores; nothing of the device may be on its way."""
         number = self.info.number

@@ -144,7 +144,13 @@ class Engine(Writes):
             opened.callback(self.catalog.close)
             self.registers = Registers(self.path / "registers", make_room=self._reserve.release)
             opened.callback(self.registers.close)
-            self.columnar = ColumnarStore(self.path, device_of=self.info_of, memory_bytes=memory_mb << 20, on_frozen=self._wake_sealer)
+            self.columnar = ColumnarStore(
+                self.path,
+                device_of=self.info_of,
+                memory_bytes=memory_mb << 20,
+                on_frozen=self._wake_maintenance,
+                on_dropped=self._wake_maintenance,
+            )
             opened.callback(self.columnar.close)
             self.newest = Newest()
             reach = self.catalog.log_reach
@@ -426,11 +432,12 @@ class Engine(Writes):
 
     # --- background --------------------------------------------------------------------------------------------------
 
-    def _wake_sealer(self) -> None:
+    def _wake_maintenance(self) -> None:
         if self._workers:
             self._maintenance.wake()
 
     def _maintain(self) -> None:
+        self.columnar.let_go()
         now_us = self._trusted_clock.now_us()
         if now_us is not None:  # first: it frees what the rest may need
             try:

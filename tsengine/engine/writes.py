@@ -11,7 +11,6 @@ import threading
 from abc import abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -249,7 +248,7 @@ class Writes(Fleet):
                     number = table.part_device(part)
                     state = states.get(number)
                     if state is None:
-                        state = states[number] = self._lock_state(number)
+                        state = states[number] = self.locked_state(number)
                         state.is_loading = True  # the lock alone does not show it to this thread
                         self.settle(number)
                     targets.append(state.reserve_part(table, part, self.clock.now_us()) if state.info.type == "immutable" else None)
@@ -324,17 +323,8 @@ class Writes(Fleet):
         if self._states.get(number) is state:
             del self._states[number]
 
-    @contextmanager
-    def locked_state(self, number: int) -> Iterator[DeviceState]:
-        """Hold the lock of a device's state; until it is released no other write of the device is staged."""
-        state = self._lock_state(number)
-        try:
-            yield state
-        finally:
-            state.lock.release()
-
-    def _lock_state(self, number: int) -> DeviceState:
-        """Return the device's state with its lock held."""
+    def locked_state(self, number: int) -> DeviceState:
+        """Return the device's state with its lock held; until `with` lets go of it no other write of the device is staged."""
         while True:
             state = self.state(number)
             state.lock.acquire()

@@ -295,8 +295,7 @@ class RegisterReader(Reader):
         return self._store.variables(self.info.number)
 
     def points(self, filter: Filter, order: Order, limit: int | None, skip: int = 0) -> list[Point]:
-        rows = self._store.query(self.info.number, filter, order=order, limit=limit, skip=skip)
-        return points_of_rows(rows, self.info.number)
+        return self._store.points(self.info.number, filter, order=order, limit=limit, skip=skip)
 
     def count(self, filter: Filter) -> int:
         return self._store.count(self.info.number, filter)

@@ -78,13 +78,20 @@ class ColumnarStore:
         device_of: number -> what the catalog knows of the device, or None if it was deleted.
         memory_bytes: for memtables, active and frozen together; half of it freezes one.
         on_frozen: called (from `apply`) when there is something to seal.
+        on_dropped: called when there is something for `let_go`.
 
     Raises:
         StorageError, CorruptionError: as Manifest. A damaged segment is reported when it is read.
     """
 
     def __init__(
-        self, folder: Path, *, device_of: Callable[[int], DeviceInfo | None], memory_bytes: int, on_frozen: Callable[[], None]
+        self,
+        folder: Path,
+        *,
+        device_of: Callable[[int], DeviceInfo | None],
+        memory_bytes: int,
+        on_frozen: Callable[[], None],
+        on_dropped: Callable[[], None],
     ) -> None:
         self._folder = folder / "segments"
         make_folder(self._folder)
@@ -92,6 +99,8 @@ class ColumnarStore:
         self._device_of = device_of
         self._table_bytes_max = memory_bytes // 2
         self._on_frozen = on_frozen
+        self._on_dropped = on_dropped
+        self._dropped: list[LiveSegment] = []  # unlinked; a file's space is freed when the last of its mappings goes
         self._lock = threading.Lock()
         self._changes = threading.Lock()
         self.sealing = threading.Lock()
@@ -150,7 +159,7 @@ class ColumnarStore:
     def drop_points(self, seq: int, device: int, start_us: int, end_us: int) -> None:
         """Hide the points of a device within the bounds that were applied before; durable on return.
 
-        Segments that hold nothing else are removed at once, so dropping a chunk gives its space back.
+        Segments that hold nothing else are unlinked; their space is free after the next `let_go`, unless somebody reads them.
         """
         if seq <= self._replayed_until:
             return
@@ -173,6 +182,13 @@ class ColumnarStore:
                     tombstones={**view.tombstones, device: (*known, tombstone)} if is_needed else view.tombstones,
                 )
         self._unlink(dead)
+        if dead:
+            self._dropped.extend(dead)
+            self._on_dropped()
+
+    def let_go(self) -> None:
+        """Unmap the segments of dropped points: freeing the space of a month takes about as long as making its drop durable."""
+        self._dropped = []
 
     def freeze(self) -> None:
         """Let the active memtable be sealed, and start a new one."""

@@ -20,7 +20,7 @@ import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, TypeVarTuple
 
 import lmdb
 import msgspec
@@ -48,7 +48,7 @@ _KEY_FORMAT = b"format"
 _KEY_APPLIED = b"applied"
 
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
-P = ParamSpec("P")
+Arguments = TypeVarTuple("Arguments")
 R = TypeVar("R")
 
 
@@ -90,7 +90,7 @@ class Environment:
         self._gate_changed = threading.Condition(self._gate)
         self._is_blocked = False  # while the map is replaced, and for ever after close
         self._is_closed = False
-        self._reading = 0
+        self._readers: list[None] = []  # one item each: a list grows and shrinks without a lock
         self._write_lock = threading.Lock()
         self._failure: str | None = None
         self._applied = 0
@@ -196,7 +196,7 @@ class Environment:
         """Keep an unsigned 64-bit number beside the databases; the names "format" and "applied" are taken."""
         txn.put(key, number.to_bytes(8, "big"), db=self._meta)
 
-    def read(self, work: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def read(self, work: Callable[[Transaction, *Arguments], R], *args: *Arguments) -> R:
         """Return work(transaction, ...) on one snapshot.
 
         The work must not read or write through this environment again (the map could not grow then), nor keep the
@@ -205,24 +205,26 @@ class Environment:
         Raises:
             ClosedError, CorruptionError, StorageError: as the class says.
         """
-        with self._gate:
+        self._readers.append(None)  # before the look at the gate, which the grower closes before it looks at the readers
+        try:
             if self._is_blocked:
                 self._await_gate()
-            self._reading += 1
-        try:
-            with self._env.begin() as txn:
-                return work(txn, *args, **kwargs)
+            txn = self._env.begin()
+            try:
+                return work(txn, *args)
+            finally:
+                txn.abort()
         except lmdb.Error as error:
             raise self._translated(error) from error
         except UNDECODABLE as error:
             raise CorruptionError("value", file=self.file, found=str(error)) from error
         finally:
-            with self._gate:
-                self._reading -= 1
-                if self._is_blocked and not self._reading:
+            self._readers.pop()
+            if self._is_blocked:
+                with self._gate:
                     self._gate_changed.notify_all()
 
-    def write(self, work: Callable[Concatenate[Transaction, P], R], *args: P.args, **kwargs: P.kwargs) -> R:
+    def write(self, work: Callable[[Transaction, *Arguments], R], *args: *Arguments) -> R:
         """Run work(transaction, ...) in one write transaction and commit it; return what it returned.
 
         The work runs again from the start when the map has to grow, so it must change nothing outside the transaction.
@@ -238,7 +240,7 @@ class Environment:
                 self._staged_applied = self._applied
                 try:
                     with self._env.begin(write=True) as txn:
-                        result = work(txn, *args, **kwargs)
+                        result = work(txn, *args)
                 except lmdb.MapFullError:
                     self._grow()
                 except lmdb.Error as error:
@@ -313,16 +315,22 @@ class Environment:
     # --- the gate ---------------------------------------------------------------------------------------------------
 
     def _await_gate(self) -> None:
-        """Wait, holding the gate's lock, until readers may pass."""
-        while self._is_blocked:
-            if self._is_closed:
-                raise ClosedError(f"{self.path} is closed; open it again")
-            self._gate_changed.wait()
+        """Step back until readers may pass."""
+        with self._gate:
+            self._readers.pop()
+            self._gate_changed.notify_all()
+            try:
+                while self._is_blocked:
+                    if self._is_closed:
+                        raise ClosedError(f"{self.path} is closed; open it again")
+                    self._gate_changed.wait()
+            finally:
+                self._readers.append(None)
 
     def _await_readers(self) -> None:
         """Close the gate, whose lock is held, and wait until the last reader has left."""
         self._is_blocked = True
-        while self._reading:
+        while self._readers:
             self._gate_changed.wait()
 
     def _grow(self) -> None:

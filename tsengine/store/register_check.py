@@ -13,7 +13,7 @@ from typing import Any
 import lmdb
 
 from tsengine.store.environment import UNDECODABLE, Transaction
-from tsengine.store.register_rows import StoredRow, decode_row, entry
+from tsengine.store.register_rows import StoredRow, decode_row, entry, to_row
 
 Databases = Mapping[str, Any]
 """Name -> handle: rows, by_time, by_variable, names, numbers, devices."""
@@ -100,6 +100,7 @@ def _decoded(pairs: Any) -> tuple[list[tuple[bytes, StoredRow]], list[tuple[byte
     for key, value in pairs:
         try:
             row = decode_row(value)
+            to_row(0, int.from_bytes(key[4:], "big"), row, "")  # raises if its group is none
             rows.append((key[4:], row))
         except UNDECODABLE as error:
             unreadable.append((key, str(error)))

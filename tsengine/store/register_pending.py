@@ -71,24 +71,41 @@ class DeviceChanges:
 
     def may_concern(self, sequence: int) -> bool:
         """Whether some change may be about a register; if not, the store tells all, without a look at what it has applied."""
-        if self._emptied_seq or sequence in self._edits:
-            return True
-        place = bisect_right(self._firsts, sequence) - 1
-        return place >= 0 and sequence - self._firsts[place] < batch.count_of(self._records[place][1])
+        return bool(self._emptied_seq) or sequence in self._edits or self._insert_of(sequence) is not None
+
+    def has(self, sequence: int, applied: int) -> bool | None:
+        """Tell whether a register is there after the changes behind the applied log sequence; None = it is if the store has it."""
+        insert = self._insert_of(sequence)
+        is_inserted = insert is not None and insert[0] > applied
+        if insert is not None and is_inserted:
+            applied = insert[0]  # what came before it was about nothing
+        if self._emptied_seq > applied:
+            return False
+        for seq, fields in self._edits.get(sequence, ()):
+            if fields is None and seq > applied:
+                return False
+        return True if is_inserted else None
 
     def find(self, sequence: int, applied: int) -> Found:
         """Return what the changes behind the applied log sequence make of a register."""
-        row = None
-        place = bisect_right(self._firsts, sequence) - 1
-        if place >= 0:
-            inserted_seq, record = self._records[place]
-            if inserted_seq > applied and sequence - self._firsts[place] < batch.count_of(record):
-                row = batch.rows(record)[sequence - self._firsts[place]]
-                applied = inserted_seq  # what came before it was about nothing
-        edits = [fields for seq, fields in tuple(self._edits.get(sequence, ())) if seq > applied]
-        if None in edits or self._emptied_seq > applied:
+        is_there = self.has(sequence, applied)
+        if is_there is False:
             return Found(None, True, [])
-        return Found(row, False, [fields for fields in edits if fields is not None])
+        row = None
+        insert = self._insert_of(sequence)
+        if is_there and insert is not None:
+            applied, index, record = insert
+            row = batch.rows(record)[index]
+        return Found(row, False, [fields for seq, fields in tuple(self._edits.get(sequence, ())) if fields is not None and seq > applied])
+
+    def _insert_of(self, sequence: int) -> tuple[int, int, bytes] | None:
+        """Return the log sequence of the record that inserts a register, its place in there, and the record."""
+        place = bisect_right(self._firsts, sequence) - 1
+        if place < 0:
+            return None
+        seq, record = self._records[place]
+        index = sequence - self._firsts[place]
+        return (seq, index, record) if index < batch.count_of(record) else None
 
 
 class Pending:

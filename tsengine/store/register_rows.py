@@ -13,6 +13,7 @@ import msgspec
 from msgspec.structs import astuple
 
 from tsengine.core.calendar import TIMES
+from tsengine.core.places import Places
 from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
 
@@ -49,6 +50,8 @@ class StoredRow(msgspec.Struct, array_like=True, gc=False):
     metadata: bytes | None = None
 
 
+PLACES = Places(StoredRow, StoredRow.__struct_fields__)
+
 encode = msgspec.msgpack.Encoder().encode
 decode_row = msgspec.msgpack.Decoder(StoredRow).decode
 _decode_rows = msgspec.msgpack.Decoder(list[StoredRow]).decode
@@ -64,9 +67,9 @@ def row_key(device: int, sequence: int) -> bytes:
     return _ROW_KEY.pack(device, sequence)
 
 
-def sequences_of(keys: list[bytes]) -> list[int]:
-    """Return the sequences in keys of registers."""
-    return [sequence for _, sequence in _ROW_KEY.iter_unpack(b"".join(keys))]
+def sequences_of(entries: list[bytes]) -> list[int]:
+    """Return the sequences in entries of secondary keys."""
+    return [sequence for _, sequence in _ENTRY.iter_unpack(b"".join(entries))]
 
 
 def entry(time_us: int, sequence: int) -> bytes:
@@ -127,13 +130,15 @@ def to_rows(device: int, sequences: Iterable[int], stored: Sequence[StoredRow], 
         time_us, variable, received_us, group, value, unit, lat, lng, metadata = astuple(row)
         if group.__class__ is int:
             if sequence - group != last_first:
+                if not 0 <= group <= sequence:
+                    raise _no_group(group)
                 last_first = sequence - group
                 automatic = f"{prefix}{last_first | GROUP_MARK:016x}"
             group = automatic
         elif group.__class__ is bytes:
             group = group.hex()
         elif group.__class__ is not str:
-            raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
+            raise _no_group(group)
         rows.append(make(Row, (sequence, time_us, names[variable], value, unit, group, lat, lng, metadata, received_us)))
     return rows
 
@@ -142,12 +147,18 @@ def to_row(device: int, sequence: int, row: StoredRow, name: str) -> Row:
     """Return the Row of one decoded register."""
     group = row.group
     if group.__class__ is int:
+        if not 0 <= group <= sequence:
+            raise _no_group(group)
         group = group_id(device, sequence - group)
     elif group.__class__ is bytes:
         group = group.hex()
     elif group.__class__ is not str:
-        raise msgspec.ValidationError(f"Expected a group of int, bytes or str, got {group.__class__.__name__}")
+        raise _no_group(group)
     return Row(sequence, row.time_us, name, row.value, row.unit, group, row.lat, row.lng, row.metadata, row.received_us)
+
+
+def _no_group(group: object) -> msgspec.ValidationError:
+    return msgspec.ValidationError(f"Expected a group of text, bytes or an int up to the sequence, got {group!r}")
 
 
 def edited_row(device: int, row: Row, edits: Iterable[Mapping[str, Any]]) -> Row:
