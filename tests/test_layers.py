@@ -120,8 +120,12 @@ FLOORS: list[dict[str, str]] = [
         "tsengine.store.register_rows": "",
         "tsengine.store.register_check": "tsengine.store.environment tsengine.store.register_rows",
         "tsengine.store.register_pending": "tsengine.store.register_rows",
+        "tsengine.store.register_writer": (
+            "tsengine.store.environment tsengine.store.register_rows tsengine.store.register_check tsengine.store.register_pending"
+        ),
         "tsengine.store.registers": (
             "tsengine.store.environment tsengine.store.register_rows tsengine.store.register_check tsengine.store.register_pending"
+            " tsengine.store.register_writer"
         ),
         "tsengine.store.view": "tsengine.store.manifest",
         "tsengine.store.columnar": "tsengine.store.environment tsengine.store.manifest tsengine.store.period tsengine.store.view",

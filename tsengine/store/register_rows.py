@@ -17,6 +17,9 @@ from tsengine.core.places import Places
 from tsengine.ids import GROUP_MARK, group_id
 from tsengine.rows import Row
 
+HIGHEST = 2**64 - 1
+"""The last sequence that there can be."""
+
 _SIGN = 1 << 63
 _ROW_KEY = struct.Struct(">IQ")
 _ENTRY = struct.Struct(">QQ")
