@@ -7,7 +7,6 @@ from libc.stdint cimport UINT64_MAX, int64_t, uint32_t, uint64_t
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 
-from tsengine.core.calendar cimport TIME_MAX, TIME_MIN
 from tsengine.core.places cimport Places, field
 from tsengine.core.store.page cimport PointMaker
 
@@ -55,8 +54,6 @@ cdef class RegisterMaker(PointMaker):
             raise TypeError(f"a row of {type(row)}")
         time = field(row, offset[FIELD_TIME])
         received = field(row, offset[FIELD_RECEIVED])
-        if not (TIME_MIN <= time <= TIME_MAX and TIME_MIN <= received <= TIME_MAX):
-            raise msgspec.ValidationError(f"Expected a time of the years 1 to 9999, got {time} and {received}")
         lat, lng = field(row, offset[FIELD_LAT]), field(row, offset[FIELD_LNG])
         metadata = field(row, offset[FIELD_METADATA])
         return Point(

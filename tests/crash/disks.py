@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.crash.book import Book, Violation
-from tests.crash.child import Orders
+from tests.crash.child import Orders, Survey
 from tests.crash.driver import Fault, Process, Rounds, run_tool
 
 SHUTDOWN = 0x8004587D  # EXT4_IOC_SHUTDOWN, which is XFS_IOC_GOINGDOWN
@@ -137,6 +137,9 @@ class FullDisk(Fault):
 
     def orders(self, orders: Orders) -> None:
         self.kinds = [step.kind for step in orders.steps[0]]
+
+    def excuses(self, backup: Survey) -> bool:
+        return self.is_full and backup.failure.startswith("StorageFullError")  # a copy has no reserve of space
 
     def told(self, line: str, process: Process) -> None:
         kind, *rest = line.split(" ")
