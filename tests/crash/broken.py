@@ -53,7 +53,7 @@ def dropped_tail() -> None:
     """Recovery gives up the last record."""
     start = LocalLog.start
 
-    def forgetful(self: LocalLog, applied: int, apply: Callable[[int, list[bytes]], None], *, newest: int = 0) -> None:
+    def forgetful(self: LocalLog, applied: int, apply: Callable[[int, list[bytes]], None], *, newest: int = 0, reach: int = 0) -> None:
         held: list[tuple[int, bytes]] = []
 
         def late(first_seq: int, records: list[bytes]) -> None:
@@ -62,7 +62,7 @@ def dropped_tail() -> None:
                 seq, record = held.pop(0)
                 apply(seq, [record])
 
-        start(self, applied, lambda seq, records: late(seq, records) if not is_started else apply(seq, records), newest=newest)
+        start(self, applied, lambda seq, records: late(seq, records) if not is_started else apply(seq, records), newest=newest, reach=reach)
         is_started.append(True)
 
     is_started: list[bool] = []
