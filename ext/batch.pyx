@@ -12,7 +12,7 @@ from libc.string cimport memcmp, memcpy, memset
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.exc cimport PyErr_NoMemory
 
-from tsengine.core.calendar cimport PeriodCounter, period_number
+from tsengine.core.calendar cimport TIME_MAX, TIME_MIN, PeriodCounter, period_number
 from tsengine.core.codec.strings cimport StringTable, utf8_is_valid
 from tsengine.core.limits cimport (
     BATCH_BYTES,
@@ -96,6 +96,8 @@ cdef const char* find_fault(const uint8_t* data, int64_t size, BatchView* view) 
         return "columns"
     if batch_bytes(header) != size:
         return "size"
+    if header.time_min < TIME_MIN or header.time_max > TIME_MAX or not TIME_MIN <= header.received_us <= TIME_MAX:
+        return "time"
     point_at(data, view)
     strings = header.string_count
     if view.string_offsets[0] != 0 or view.string_offsets[strings] != header.string_bytes:
