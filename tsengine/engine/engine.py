@@ -61,14 +61,14 @@ FLUSH_INTERVAL_S = 1.0
 
 
 @contextmanager
-def telling_storage_errors(path: Path) -> Iterator[None]:
-    """Raise what the system refuses while a store is opened (descriptors, folders) as StorageError."""
+def telling_storage_errors(path: Path, what: str = "open the store") -> Iterator[None]:
+    """Raise what the system refuses meanwhile (descriptors, folders, modules that are imported late) as StorageError."""
     try:
         yield
     except TsengineError:
         raise
     except OSError as error:
-        raise StorageError(error.errno, f"could not open the store: {error.strerror}", error.filename or str(path)) from error
+        raise StorageError(error.errno, f"could not {what}: {error.strerror}", error.filename or str(path)) from error
 
 
 def to_path(path: str | os.PathLike[str]) -> Path:
@@ -375,7 +375,8 @@ class Engine(Writes):
             half made is refused by `tsengine.open`.
         """
         self.check_open()
-        from tsengine.care.backup import write_backup  # with shutil
+        with telling_storage_errors(self.path, "back up the store"):
+            from tsengine.care.backup import write_backup  # with shutil
 
         write_backup(self, to_path(path), progress)
 
@@ -386,7 +387,8 @@ class Engine(Writes):
             progress: called with (points read, points in all).
         """
         self.check_open()
-        from tsengine.care.check import check_store  # it brings what only a check needs
+        with telling_storage_errors(self.path, "check the store"):
+            from tsengine.care.check import check_store  # it brings what only a check needs
 
         return check_store(self, progress)
 
