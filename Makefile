@@ -46,7 +46,7 @@ test-normal: build $(JS) ## all tests in the normal build
 	$(PYTEST)
 
 test-checked: build-checked ## the tests of what is compiled, but for the slow ones, in the checked build
-	$(PYTEST) -m "not slow" $(filter-out tests/engine,$(COMPILED))
+	$(PYTEST) -m "not slow" $(filter-out tests/engine tests/device,$(COMPILED))
 
 test-properties: build ## codecs, batches and segments with 10,000 examples of each property; SEED=N repeats a run
 	seed=$${SEED:-$$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}; echo "SEED=$$seed"; \
